@@ -1,0 +1,78 @@
+"""Foldlog: serverless event sourcing for Python.
+
+Everything is a fold or an effect. The public names live here and are loaded on first use (PEP 562), so that
+`import foldlog` loads no driver, no codec and no event loop: import time is cold-start time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foldlog.app import App
+    from foldlog.errors import Conflict, Rejected, Unavailable
+    from foldlog.model.decider import Decider
+    from foldlog.model.event import command, event
+    from foldlog.model.handler import Context, DeadLetter, Retry, Skip, handler
+    from foldlog.model.message import Receipt, Recorded, Send
+    from foldlog.model.projection import projection
+    from foldlog.model.query import Query
+    from foldlog.model.retry import Backoff
+    from foldlog.model.schema import Upcast
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "App",
+    "Backoff",
+    "Conflict",
+    "Context",
+    "DeadLetter",
+    "Decider",
+    "Query",
+    "Receipt",
+    "Recorded",
+    "Rejected",
+    "Retry",
+    "Send",
+    "Skip",
+    "Unavailable",
+    "Upcast",
+    "command",
+    "event",
+    "handler",
+    "projection",
+]
+
+_HOME = {
+    "App": "app",
+    "Backoff": "model.retry",
+    "Conflict": "errors",
+    "Context": "model.handler",
+    "DeadLetter": "model.handler",
+    "Decider": "model.decider",
+    "Query": "model.query",
+    "Receipt": "model.message",
+    "Recorded": "model.message",
+    "Rejected": "errors",
+    "Retry": "model.handler",
+    "Send": "model.message",
+    "Skip": "model.handler",
+    "Unavailable": "errors",
+    "Upcast": "model.schema",
+    "command": "model.event",
+    "event": "model.event",
+    "handler": "model.handler",
+    "projection": "model.projection",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'foldlog' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"foldlog.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,188 @@
+"""The database file: made, recognised and opened. Every page carries a checksum, verified whenever it is read."""
+
+import os
+import re
+import secrets
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import apsw.sqlite_extra
+
+from foldlog import limits
+from foldlog.engines.sqlite.faults import is_damage
+from foldlog.errors import Corrupt, Misconfigured, Unavailable
+from foldlog.ports.store import Identity
+
+APPLICATION = 0x464F4C44  # "FOLD" in the file's header
+SCHEMA = 1
+CHECKPOINT_PAGES = 4_000
+"""WAL pages between two checkpoints. A checkpoint costs two fsyncs and writes each changed page once, however often it
+changed, so fewer are cheaper; 16 MB of WAL is still small to recover and to search."""
+WAL_KEPT = 67_108_864  # a WAL that one huge commit or a slow reader made longer than this is cut again
+
+_VFS = "cksmvfs"
+_CHECKSUM_BYTES = 8  # of each page, in its reserved tail
+_MAGIC = b"SQLite format 3\0"
+_HEADER = 100
+_STATEMENTS = [
+    statement
+    for statement in re.split(r"\n\n", re.sub(r"--.*\n", "", Path(__file__).with_name("schema.sql").read_text("utf-8")))
+    if statement.strip()
+]
+# Closing a file lets go of all locks that the process holds on it (POSIX), so nobody in this process may open a
+# connection while the file is being made by hand.
+_making = threading.Lock()
+
+
+def open_file(path: str) -> tuple[apsw.Connection, Identity]:
+    """A writer's connection to the database, which is made if it is not there, and the log's identity.
+
+    Errors: `Misconfigured` where the path, its permissions, its content or its schema's version are wrong; `Corrupt`,
+    `Unavailable`.
+    """
+    _load_checksums()
+    try:
+        with _making:
+            _make_file(path)
+            _recognise(path)
+            conn = connect(path)
+    except (apsw.CantOpenError, OSError) as error:
+        raise Misconfigured(f"cannot open {path}: {error}; the directory must exist and be writable") from error
+    try:
+        return conn, _prepare(conn, path)
+    except BaseException as error:
+        conn.close()
+        if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError):
+            raise Misconfigured(f"cannot write {path}: make it and its directory writable for this user") from error
+        if isinstance(error, apsw.NotADBError):
+            raise Corrupt(f"{path} is damaged: {error}; restore a backup") from error
+        raise
+
+
+def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
+    """A connection with Foldlog's settings to a file that is there."""
+    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
+    conn = apsw.Connection(path, flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=_VFS, statementcachesize=256)
+    millis = int(limits.BUSY_TIMEOUT * 1000)
+    conn.set_busy_timeout(millis)
+    # Locks are then tried each millisecond inside the VFS, instead of after growing pauses of up to 100 ms.
+    conn.setlk_timeout(millis, 0)
+    try:
+        _set(conn, "trusted_schema", "OFF")  # what a schema says runs nothing but plain SQL
+        _set(conn, "synchronous", "FULL")  # a commit returns after the fsync
+        _set(conn, "cache_size", -8_192 if readonly else -16_384)  # KiB
+        if readonly:
+            _set(conn, "query_only", "ON")
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _set(conn: apsw.Connection, name: str, value: object) -> object:
+    return conn.execute(f"PRAGMA {name} = {value}").get
+
+
+def _load_checksums() -> None:
+    """Register the checksum VFS, once a process."""
+    if _VFS in apsw.vfs_names():
+        return
+    try:
+        with closing(apsw.Connection(":memory:")) as conn:
+            apsw.sqlite_extra.load(conn, "cksumvfs")
+    except (apsw.Error, apsw.sqlite_extra.NotAvailable, AttributeError) as error:
+        raise Misconfigured(
+            f"SQLite's checksum extension is missing ({error}): install apsw's own wheel, pip install --force-reinstall apsw"
+        ) from error
+    if not hasattr(apsw, "carray"):
+        raise Misconfigured("SQLite's carray is missing: install apsw's own wheel, pip install --force-reinstall apsw")
+
+
+def _make_file(path: str) -> None:
+    """An empty file that only its owner may read, whatever the umask; SQLite gives its -wal and -shm the same mode."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    try:
+        os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+    # The file's name shall outlive a power cut too.
+    directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _recognise(path: str) -> None:
+    """Ours, empty, or an error. Read through SQLite's VFS, which knows about locks."""
+    flags = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
+    file = apsw.VFSFile("", path, flags)
+    try:
+        size = file.xFileSize()
+        header = bytes(file.xRead(min(size, _HEADER), 0)) if size else b""
+    except apsw.IOError as error:
+        raise Misconfigured(f"{path} is not a Foldlog database: {error}") from error
+    finally:
+        file.xClose()
+    if not size:
+        return
+    ours = header[68:72] == APPLICATION.to_bytes(4, "big")
+    sound = header[:16] == _MAGIC and header[20:21] == bytes([_CHECKSUM_BYTES])
+    if len(header) < _HEADER and header[:16] == _MAGIC[: len(header[:16])]:
+        raise Corrupt(f"{path} was cut to {size} bytes; restore a backup")
+    if not sound and ours:
+        raise Corrupt(f"the first page of {path} is damaged; restore a backup")
+    if not sound:
+        raise Misconfigured(f"{path} is not a Foldlog database")
+
+
+def _prepare(conn: apsw.Connection, path: str) -> Identity:
+    """The schema, made or checked, and WAL mode, while other processes may be doing the same."""
+    deadline = time.monotonic() + limits.BUSY_TIMEOUT
+    while True:
+        try:
+            if not conn.execute("PRAGMA application_id").get:
+                _create(conn)
+            if conn.execute("PRAGMA journal_mode").get != "wal":
+                _set(conn, "journal_mode", "WAL")
+            break
+        except apsw.BusyError as error:
+            # SQLite does not wait for every lock that a new file and the change to WAL need.
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{path} is locked by another process") from error
+            time.sleep(limits.WATCH_MIN)
+    if conn.execute("PRAGMA application_id").get != APPLICATION:
+        raise Misconfigured(f"{path} is not a Foldlog database")
+    version = conn.execute("PRAGMA user_version").get
+    if version != SCHEMA:
+        raise Misconfigured(f"{path} has schema {version}, this code knows {SCHEMA}: upgrade foldlog")
+    _set(conn, "wal_autocheckpoint", CHECKPOINT_PAGES)
+    _set(conn, "journal_size_limit", WAL_KEPT)
+    log, epoch = conn.execute("SELECT id, epoch FROM log").get
+    return Identity(log, epoch)
+
+
+def _create(conn: apsw.Connection) -> None:
+    conn.reserve_bytes(reserve=_CHECKSUM_BYTES)
+    conn.execute("BEGIN EXCLUSIVE").get
+    try:
+        if conn.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+            for statement in _STATEMENTS:
+                conn.execute(statement).get
+            conn.execute("INSERT INTO log VALUES (1, ?, 1)", (secrets.token_hex(16),)).get
+            _set(conn, "application_id", APPLICATION)
+            _set(conn, "user_version", SCHEMA)
+        conn.execute("COMMIT").get
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK").get
+        raise
+
+
+__all__ = ["APPLICATION", "SCHEMA", "connect", "is_damage", "open_file"]

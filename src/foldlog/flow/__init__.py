@@ -1,0 +1,11 @@
+"""The road of an event. Read these files in this order:
+
+execute     a command is decided and its events committed
+subscribe   pages of events up to the safe head, in order, nothing skipped
+lease       who runs a function, and up to where it came: the checkpoint's row
+project     pages folded into rows, committed together with the checkpoint
+inbox       what a handler has yet to do: waiting, retrying, dead; and the commands it answered with (the outbox)
+attempt     one call of a handler: its answer, its verdict or its failure
+deliver     events to handlers: order per key, retries, marks
+deadletter  what an operator sees of it: list, replay, discard
+"""

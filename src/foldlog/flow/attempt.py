@@ -1,0 +1,131 @@
+"""One call of a handler: its answer, its verdict or its failure, as one value."""
+
+import asyncio
+import inspect
+import logging
+import traceback
+from typing import Any, NamedTuple
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
+from foldlog.flow.inbox import Command
+from foldlog.model.clock import Clock
+from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
+from foldlog.model.message import Recorded, Send, sends, to_datetime
+from foldlog.model.principal import Principal
+from foldlog.model.query import Query
+from foldlog.model.schema import Schemas
+from foldlog.model.signature import Takes, taken, wants
+from foldlog.model.stream import check_text, stream_of
+
+log = logging.getLogger("foldlog.handler")
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt: done with commands to follow; or failed, with when to try again at the earliest.
+
+    `again` None leaves the pause to the handler's schedule; `never` makes it a dead letter at once.
+    """
+
+    commands: tuple[Command, ...] = ()
+    error: str = ""
+    again: float | None = None
+    never: bool = False
+
+
+class Effect:
+    """A handler with its types resolved, ready to be called."""
+
+    def __init__(self, handler: Handler[Any]) -> None:
+        what = f"handler {handler.name!r}"
+        self.handler = handler
+        self.name = f"handler.{handler.name}"
+        self.takes: Takes = taken(handler.function, 0, what, "event", handler.on)
+        self._context = wants(handler.function, 1, Context, what)
+        self._blocking = not inspect.iscoroutinefunction(handler.function)
+        self._by_envelope = False
+        if handler.key is not None and getattr(handler.key, "__annotations__", None):
+            self._by_envelope = taken(handler.key, 0, f"key of {what}", "event").recorded
+        self.query = Query()
+        self._schemas: Schemas | None = None
+
+    def bind(self, schemas: Schemas) -> None:
+        """Learn the stored names of the events that concern it."""
+        self._schemas = schemas
+        self.query = Query(types=schemas.names(self.takes.types))
+
+    def key(self, event: Recorded[Any]) -> str:
+        """The key whose order this event keeps. An event whose key cannot be told goes by its stream's key."""
+        if self.handler.key is None:
+            return event.key
+        try:
+            found = self.handler.key(event if self._by_envelope else event.data)
+            return check_text("handler key", found, limits.KEY_BYTES)
+        except Exception:
+            log.exception("the key of an event cannot be told", extra={"function": self.name, "stream": event.stream})
+            return event.key
+
+    async def attempt(self, event: Recorded[Any], number: int, fence: int, clock: Clock) -> Outcome:
+        """Call the handler once. Only `Corrupt` storage is raised; every other failure is an outcome."""
+        try:
+            meta = event.meta
+            context = Context(
+                to_datetime(clock.now()),
+                Principal(meta.actor),
+                meta.correlation,
+                event.tenant,
+                event,
+                number,
+                f"{self.name}:{event.id}",
+                fence,
+            )
+            argument = event if self.takes.recorded else event.data
+            arguments = (argument, context) if self._context else (argument,)
+            async with asyncio.timeout(self.handler.timeout):
+                if self._blocking:
+                    answer = await asyncio.to_thread(self.handler.function, *arguments)
+                else:
+                    answer = await self.handler.function(*arguments)
+            return self._outcome(answer)
+        except Undecodable as error:
+            return Outcome(error=_text(error))
+        except Corrupt:
+            raise
+        except TimeoutError as error:
+            return Outcome(error=f"no answer within {self.handler.timeout} seconds\n{_text(error)}")
+        except Exception as error:
+            return Outcome(error=_text(error))
+
+    def _outcome(self, answer: Any) -> Outcome:
+        match answer:
+            case None:
+                return Outcome()
+            case Retry(after, why):
+                return Outcome(error=why or f"asked to be tried again after {after} seconds", again=max(0.0, after))
+            case Skip(why):
+                log.info("skipped", extra={"function": self.name, "why": why})
+                return Outcome()
+            case DeadLetter(why):
+                return Outcome(error=why or "the handler gave up", never=True)
+        found = sends(answer)
+        if found is None:
+            raise Invalid(
+                f"handler {self.handler.name!r} answered {type(answer).__name__}: return None, Send, a list of Send, "
+                "Retry, Skip or DeadLetter"
+            )
+        if len(found) > limits.SENDS:
+            raise Invalid(f"handler {self.handler.name!r} answered {len(found)} commands; the limit is {limits.SENDS}")
+        return Outcome(tuple(self._stored(send) for send in found))
+
+    def _stored(self, send: Send) -> Command:
+        if self._schemas is None:
+            raise Misconfigured(f"handler {self.handler.name!r} runs outside an App")
+        mark, body, _ = self._schemas.encode(send.command)
+        stream_of(send.decider, send.key)
+        return Command(send.decider, send.key, mark.name, mark.version, msgspec.Raw(body))
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-limits.ERROR_CHARS :]

@@ -1,0 +1,119 @@
+"""What an operator sees of dead letters: list them, look at one, replay or discard some.
+
+Replaying and discarding only leave a request on the row; the function's owner takes it up, at once in the same
+process, within `limits.OPERATOR_POLL` seconds elsewhere, or when it next runs.
+"""
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Conflict, Invalid, NotFound
+from foldlog.flow import inbox
+from foldlog.flow.inbox import Item
+from foldlog.model.stream import check_limit
+from foldlog.ports.store import Batch, Row, Store
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter. `id` names it for `show`, `replay` and `discard`; `failed` is microseconds since 1970; `command`
+    is the stored name of the command that failed, or "" where the event's handler or fold itself did."""
+
+    id: str
+    function: str
+    stream: str
+    version: int
+    position: int
+    type: str
+    key: str
+    tenant: str
+    attempts: int
+    failed: int
+    error: str
+    correlation: str
+    command: str = ""
+
+
+def letter(item: Item) -> Letter:
+    """An item as an operator sees it."""
+    return Letter(
+        item.row_key.key,
+        item.function,
+        item.stream,
+        item.event_version,
+        item.position,
+        item.type,
+        item.key,
+        item.tenant,
+        item.attempts,
+        item.failed,
+        item.error,
+        item.correlation,
+        item.command.name if item.command else "",
+    )
+
+
+async def dead_letters(store: Store, function: str | None = None, limit: int = limits.FIND) -> list[Letter]:
+    """Dead letters of one function or of all, oldest event first within each function."""
+    check_limit(limit, limits.FIND_MAX)
+    return [letter(inbox.decode(row)) for row in await inbox.marked(store, "dead", function, limit)]
+
+
+async def show(store: Store, id: str) -> Letter:
+    """One dead letter. Errors: `NotFound`."""
+    return letter((await _find(store, id))[1])
+
+
+async def replay(
+    store: Store, function: str | None = None, *, id: str | None = None, key: str | None = None, type: str | None = None
+) -> int:
+    """Ask for another try of one dead letter, or of those that match; returns how many.
+
+    A projection's parked rows cannot be replayed, because their later events are missing too: give the projection a new
+    version. Errors: `NotFound`, `Invalid`.
+    """
+    return await _request(store, function, id, key, type, inbox.READY)
+
+
+async def discard(
+    store: Store, function: str | None = None, *, id: str | None = None, key: str | None = None, type: str | None = None
+) -> int:
+    """Give up one dead letter for good, or those that match; returns how many. Errors as for `replay`."""
+    return await _request(store, function, id, key, type, inbox.DISCARDED)
+
+
+async def _request(
+    store: Store, function: str | None, id: str | None, key: str | None, type: str | None, status: str
+) -> int:
+    if id is not None:
+        return await _ask(store, *await _find(store, id), status)
+    count, after = 0, None
+    while rows := await inbox.marked(store, "dead", function, limits.FIND, after):
+        after = rows[-1]
+        for row in rows:
+            item = inbox.decode(row)
+            if key in {None, item.key} and type in {None, item.type} and not item.function.startswith("view."):
+                count += await _ask(store, row, item, status)
+    return count
+
+
+async def _ask(store: Store, row: Row, item: Item, status: str) -> int:
+    if item.function.startswith("view."):
+        raise Invalid(
+            f"{item.function} is a projection: its row is stale from this event on. Mend the fold and give the "
+            "projection a new version"
+        )
+    item.status, item.operator, item.attempts, item.due = status, True, 0, 0
+    try:
+        await store.commit(Batch(rows=[item.put(row.version)]))
+    except Conflict:
+        return 0  # another operator came first; what they asked for holds
+    return 1
+
+
+async def _find(store: Store, id: str) -> tuple[Row, Item]:
+    key = inbox.RowKey("", id)
+    row = (await store.get(inbox.INBOX, [key])).get(key)
+    item = inbox.decode(row) if row else None
+    if row is None or item is None or item.status != inbox.DEAD:
+        raise NotFound(f"there is no dead letter {id!r}; `dead-letters list` shows their ids")
+    return row, item

@@ -1,0 +1,395 @@
+"""Events to handlers: order per key, retries by schedule, marks that commit together, commands that follow once.
+
+Each key with something to do is a lane: a queue whose items are worked off one after the other. Lanes run at the same
+time, as many as the handler's concurrency allows. What a lane finishes is marked by one committer, which writes
+whatever has come together since its last commit: the checkpoint, inbox marks above it, outbox rows.
+"""
+
+import asyncio
+import heapq
+import logging
+import random
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Conflict, Corrupt, Rejected
+from foldlog.flow import inbox
+from foldlog.flow.attempt import Effect, Outcome
+from foldlog.flow.execute import Execute, Origin
+from foldlog.flow.inbox import INBOX, Item, Marks
+from foldlog.flow.lease import Lease
+from foldlog.flow.subscribe import Fed, Progress, either
+from foldlog.model.clock import Clock
+from foldlog.model.message import Recorded, Send, event_id
+from foldlog.model.principal import Principal
+from foldlog.model.query import Query
+from foldlog.model.schema import Schemas
+from foldlog.ports.store import Delete, RowChange, RowKey, Store
+
+log = logging.getLogger("foldlog.deliver")
+Lane = tuple[str, str]
+
+
+class Deliver:
+    """One owner's run of one handler, from taking the lease to losing it or stopping."""
+
+    def __init__(
+        self,
+        store: Store,
+        effect: Effect,
+        schemas: Schemas,
+        execute: Execute,
+        clock: Clock,
+        lease: Lease,
+        progress: Progress,
+    ) -> None:
+        self._store, self._effect, self._schemas, self._execute = store, effect, schemas, execute
+        self._clock, self._lease, self._progress = clock, lease, progress
+        self._queues: dict[Lane, deque[Item]] = {}
+        self._active: dict[Lane, asyncio.Task[None]] = {}
+        self._events: dict[int, Recorded[Any]] = {}
+        self._marks = Marks(effect.name, lease.position)
+        self._parked = 0
+        self._known: set[int] = set()
+        self._due: list[tuple[int, Lane]] = []
+        self._changes: dict[RowKey, RowChange] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self._dirty, self._room, self._earlier, self._nudged = (asyncio.Event() for _ in range(4))
+        self._slots = asyncio.Semaphore(effect.handler.concurrency)
+        self._stopping = self._closed = False
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self, feed: Any, stop: asyncio.Event) -> None:
+        """Work until `stop`; then finish what runs, mark it, and return.
+
+        `feed` is an async iterator of `Fed`. Errors, in an exception group: `Conflict` when the lease was lost,
+        `Unavailable`, `Corrupt`.
+        """
+        await self._load()
+        async with asyncio.TaskGroup() as self._group:
+            own = [
+                self._group.create_task(work) for work in (self._take(feed), self._wake(), self._obey())
+            ]
+            self._group.create_task(self._commit_all())
+            for lane in list(self._queues):
+                self._start(lane)
+            await stop.wait()
+            self._stopping = True
+            if self._active:
+                await asyncio.wait(self._active.values(), timeout=limits.STOP)
+            for task in (*own, *self._active.values()):
+                task.cancel()
+            self._closed = True
+            self._dirty.set()
+
+    def settled(self, head: int) -> bool:
+        """Whether everything up to `head` is done, or waits behind a dead letter."""
+        return (
+            self._marks.low() >= head
+            and not self._active
+            and not self._changes
+            and not self._nudged.is_set()
+            and all(queue[0].status == inbox.DEAD for queue in self._queues.values())
+        )
+
+    def nudge(self) -> None:
+        """An operator has changed a dead letter: look now."""
+        self._nudged.set()
+
+    async def _load(self) -> None:
+        async for item in inbox.items(self._store, self._effect.name):
+            if item.index == 0 and item.position > self._lease.position:
+                self._known.add(item.position)
+            if item.status == inbox.DONE:
+                self._marks.written.add(item.position)
+            elif item.operator:
+                self._nudged.set()
+                if self._effect.handler.after_dead == "wait":
+                    self._hold(item, inbox.DEAD)
+            elif item.status == inbox.READY or self._effect.handler.after_dead == "wait":
+                self._hold(item, item.status)
+
+    def _hold(self, item: Item, status: str) -> None:
+        item.status = status
+        self._queues.setdefault((item.tenant, item.key), deque()).append(item)
+        self._parked += 1
+
+    async def _take(self, feed: Any) -> None:
+        name, key_of = self._effect.name, self._effect.key
+        fed: Fed
+        async for fed in feed:
+            for event in fed.events:
+                if event.position in self._known:
+                    continue
+                while self._marks.opened() >= limits.WINDOW or self._parked >= limits.PARKED:
+                    self._room.clear()
+                    await self._room.wait()
+                item = Item(
+                    name, event.position, 0, key_of(event), event.tenant, event.stream, event.version, event.kind.type
+                )
+                self._marks.open(event.position)
+                self._events[event.position] = event
+                self._enqueue(item)
+            self._marks.cursor = fed.upto
+            if not fed.events and (self._lease.due() or self._marks.low() > self._lease.position):
+                self._dirty.set()
+            self._progress.pulse()
+
+    def _enqueue(self, item: Item) -> None:
+        lane = (item.tenant, item.key)
+        queue = self._queues.setdefault(lane, deque())
+        queue.append(item)
+        if lane in self._active:
+            return
+        if self._blocked(queue[0]):
+            self._park(item)
+        else:
+            self._start(lane)
+
+    def _blocked(self, head: Item) -> bool:
+        return head.status == inbox.DEAD or head.due > self._clock.now()
+
+    def _start(self, lane: Lane) -> None:
+        if lane in self._active or self._stopping or self._group is None:
+            return
+        queue = self._queues.get(lane)
+        if queue and queue[0].status != inbox.DEAD:
+            self._active[lane] = self._group.create_task(self._run_lane(lane, queue))
+
+    async def _run_lane(self, lane: Lane, queue: deque[Item]) -> None:
+        try:
+            while queue and not self._stopping:
+                if self._blocked(queue[0]):
+                    for item in queue:
+                        if not item.row:
+                            self._park(item)
+                    if queue[0].status != inbox.DEAD:
+                        heapq.heappush(self._due, (queue[0].due, lane))
+                        self._earlier.set()
+                    return
+                async with self._slots:
+                    await self._work(queue, queue[0])
+        finally:
+            del self._active[lane]
+            if not queue:
+                self._queues.pop(lane, None)
+            self._progress.pulse()
+
+    async def _work(self, queue: deque[Item], item: Item) -> None:
+        if item.command is not None:
+            await self._send(queue, item)
+            return
+        event = self._events.get(item.position) or await self._reload(item)
+        outcome = await self._effect.attempt(event, item.attempts + 1, self._lease.fence, self._clock)
+        if outcome.error:
+            await self._failed(queue, item, outcome, event)
+        else:
+            await self._done(queue, item, outcome, event)
+
+    async def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> None:
+        queue.remove(item)
+        followers: list[Item] = []
+        if outcome.commands:
+            _remember_origin(item, event)
+            for number, command in enumerate(outcome.commands, 1):
+                copy = msgspec.structs.replace(item, index=number, command=command, attempts=0, error="", row=0)
+                copy.status, copy.due = inbox.READY, 0
+                followers.append(copy)
+        queue.extendleft(reversed(followers))
+        self._parked += len(followers)
+        changes: list[RowChange] = [follower.put() for follower in followers]
+        if item.row:
+            changes.append(self._retire(item))
+        else:
+            self._finish(item, plain=True)
+        if changes:
+            await self._commit(changes)
+        else:
+            self._dirty.set()
+
+    async def _send(self, queue: deque[Item], item: Item) -> None:
+        command = item.command
+        if command is None:
+            raise AssertionError("only items with a command are sent")
+        try:
+            value = self._schemas.decode_command(command.name, command.version, bytes(command.body))
+            await self._execute.send(
+                Send(command.decider, command.key, value),
+                _origin(self._effect.name, item),
+                (Delete(INBOX, item.row_key, item.row),),
+            )
+        except Conflict as conflict:
+            if not conflict.row.endswith(item.row_key.key):
+                await self._failed(queue, item, Outcome(error=str(conflict)))
+                return
+            row = (await self._store.get(INBOX, [item.row_key])).get(item.row_key)
+            if row is not None:
+                item.row = row.version
+                return
+        except Rejected as rejected:
+            error = f"the command was refused: {rejected.code}: {rejected.message}"
+            await self._failed(queue, item, Outcome(error=error, never=True))
+            return
+        except Corrupt:
+            raise
+        except Exception as error:
+            await self._failed(queue, item, Outcome(error=f"the command failed: {error!r}"))
+            return
+        queue.remove(item)
+        self._unpark()
+
+    async def _failed(
+        self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None
+    ) -> None:
+        handler, now = self._effect.handler, self._clock.now()
+        item.attempts += 1
+        item.failed, item.error = now, outcome.error
+        pause = handler.retry.pause(item.attempts, random.random())
+        if outcome.never or pause is None:
+            item.status = inbox.DEAD
+        else:
+            item.due = now + int((pause if outcome.again is None else outcome.again) * 1e6)
+        if event is not None:
+            _remember_origin(item, event)
+        if not item.row:
+            self._parked += 1
+            self._finish(item, plain=False)
+        dead = item.status == inbox.DEAD
+        if dead and handler.after_dead == "go on":
+            queue.remove(item)
+            self._unpark()
+        log.log(
+            logging.ERROR if dead else logging.WARNING,
+            "dead letter" if dead else "attempt failed",
+            extra={
+                "function": self._effect.name,
+                "stream": item.stream,
+                "position": item.position,
+                "attempt": item.attempts,
+                "correlation": item.correlation,
+                "error": outcome.error.strip().rsplit("\n", 1)[-1],
+            },
+        )
+        await self._commit([item.put()])
+
+    async def _reload(self, item: Item) -> Recorded[Any]:
+        page = await self._store.read(Query(), item.position - 1, 1)
+        if not page.events or page.events[0].position != item.position:
+            raise Corrupt(f"{item.stream}: the event at position {item.position} is gone from the log")
+        return page.events[0]
+
+    def _park(self, item: Item) -> None:
+        self._parked += 1
+        self._finish(item, plain=False)
+        self._changes[item.row_key] = item.put()
+        self._dirty.set()
+
+    def _unpark(self) -> None:
+        self._parked -= 1
+        self._room.set()
+
+    def _finish(self, item: Item, *, plain: bool) -> None:
+        self._events.pop(item.position, None)
+        self._marks.finish(item.position, plain=plain)
+        self._room.set()
+
+    def _retire(self, item: Item) -> RowChange:
+        self._unpark()
+        if item.index == 0 and item.position > self._lease.position:
+            item.status = inbox.DONE
+            self._marks.written.add(item.position)
+            return item.put()
+        return item.delete()
+
+    async def _commit(self, changes: Sequence[RowChange]) -> None:
+        for change in changes:
+            self._changes[change.key] = change
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._dirty.set()
+        await future
+
+    async def _commit_all(self) -> None:
+        # Never cancelled: a commit whose end nobody saw would leave the lease's version unknown.
+        while not self._closed:
+            await self._dirty.wait()
+            self._dirty.clear()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        changes, self._changes = self._changes, {}
+        waiting, self._waiting = self._waiting, []
+        low = self._marks.settle(changes)
+        if changes or low > self._lease.position or self._lease.due():
+            await self._lease.commit(list(changes.values()), low)
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        self._room.set()
+        self._progress.advance(low)
+
+    async def _wake(self) -> None:
+        while True:
+            self._earlier.clear()
+            if not self._due:
+                await self._earlier.wait()
+                continue
+            due, lane = self._due[0]
+            delay = (due - self._clock.now()) / 1e6
+            if delay <= 0:
+                heapq.heappop(self._due)
+                self._start(lane)
+                continue
+            await either(self._clock.sleep(delay), self._earlier.wait())
+
+    async def _obey(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.OPERATOR_POLL):
+                    await self._nudged.wait()
+            for row in await inbox.marked(self._store, "operator", self._effect.name, limits.FIND_MAX):
+                await self._take_back(inbox.decode(row))
+            self._nudged.clear()
+            self._progress.pulse()
+
+    async def _take_back(self, item: Item) -> None:
+        lane = (item.tenant, item.key)
+        queue = self._queues.setdefault(lane, deque())
+        twin = next((one for one in queue if (one.position, one.index) == (item.position, item.index)), None)
+        if twin is not None:
+            queue.remove(twin)
+        else:
+            self._parked += 1
+        item.operator = False
+        if item.status == inbox.DISCARDED:
+            change = self._retire(item)
+        else:
+            change = item.put()
+            at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
+            queue.insert(max(at, 1) if lane in self._active else at, item)
+        await self._commit([change])
+        if queue:
+            self._start(lane)
+        else:
+            self._queues.pop(lane, None)
+
+
+def _origin(function: str, item: Item) -> Origin:
+    return Origin(
+        tenant=item.tenant,
+        command_id=event_id(item.tenant, function, item.event_id, item.index),
+        principal=Principal(item.actor),
+        correlation=item.correlation,
+        causation=item.event_id,
+        remember=False,
+    )
+
+
+def _remember_origin(item: Item, event: Recorded[Any]) -> None:
+    meta = event.meta
+    item.correlation, item.actor, item.event_id = meta.correlation, meta.actor, event.id

@@ -1,0 +1,350 @@
+"""A command is decided and its events committed: load, decide, commit; on Conflict load again."""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Conflict, Invalid, Rejected
+from foldlog.flow.project import View, inline_changes
+from foldlog.model.clock import Clock, Ids
+from foldlog.model.decider import Decider
+from foldlog.model.handler import Context
+from foldlog.model.message import Draft, Kind, Meta, Receipt, Recorded, Send, encode_meta, to_datetime
+from foldlog.model.principal import Principal
+from foldlog.model.query import Query
+from foldlog.model.schema import Schemas
+from foldlog.model.signature import taken, wants
+from foldlog.model.stream import ANY, check_tenant, check_text, stream_of
+from foldlog.ports.store import Append, Batch, Condition, Put, RowChange, RowKey, Store, Table
+
+COMMANDS = Table("commands", expiring=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a command comes from: who asks, for which tenant, and what it follows from.
+
+    `command_id` makes it idempotent within its window; without one it gets an id of its own. `remember` False leaves
+    the idempotency to `extra` rows of the caller that guard the same commit.
+    """
+
+    tenant: str = ""
+    command_id: str = ""
+    principal: Principal = Principal()
+    correlation: str = ""
+    causation: str = ""
+    traceparent: str = ""
+    headers: dict[str, Any] = field(default_factory=dict)
+    remember: bool = True
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What is remembered of a command id: a digest of the command, and what came of it."""
+
+    digest: str
+    version: int
+    position: int | None = None
+    count: int = 0
+    rejected: tuple[str, str, Any] | None = None
+
+
+class Loaded(NamedTuple):
+    """A state, the version of the stream it stands for, and whether it was read just now."""
+
+    state: Any
+    version: int
+    fresh: bool
+    condition: Condition | None = None
+
+
+class Decision:
+    """A decider with its types resolved, ready to be executed."""
+
+    def __init__(self, decider: Decider[Any, Any, Any], events: tuple[type, ...], names: frozenset[str]) -> None:
+        what = f"decider {decider.category!r}"
+        self.decider = decider
+        self.commands = frozenset(taken(decider.decide, 0, what, "command").types)
+        self.wants_context = wants(decider.decide, 2, Context, what)
+        self.events = frozenset(events)
+        self._names = names
+        self._decoders: dict[Kind, Any] = {}
+
+    def fold(self, state: Any, events: Sequence[Recorded[Any]]) -> Any:
+        """The state after these events; events of types that this decider does not know are passed over."""
+        evolve, decoders = self.decider.evolve, self._decoders
+        for event in events:
+            kind = event.kind
+            if kind not in decoders:
+                decoders[kind] = kind.decode if kind.type in self._names else None
+            if (decode := decoders[kind]) is not None:
+                state = evolve(state, decode(event.body))
+        return state
+
+
+class Execute:
+    """Runs commands against one store. `inline` are the views that are committed together with the events."""
+
+    def __init__(
+        self,
+        store: Store,
+        schemas: Schemas,
+        decisions: dict[str, Decision],
+        inline: Sequence[View],
+        clock: Clock,
+        ids: Ids,
+        window: float = limits.COMMAND_WINDOW,
+    ) -> None:
+        self._store, self._schemas, self._decisions, self._inline = store, schemas, decisions, inline
+        self._clock, self._ids, self._window = clock, ids, window
+        self._states: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+
+    async def send(self, send: Send, origin: Origin, extra: Sequence[RowChange] = ()) -> Receipt:
+        """Decide one command and commit what follows, with `extra` rows in the same commit.
+
+        Errors: `Rejected` by the decider; `Invalid` for an unknown decider, command, key or id; `Conflict` after
+        `limits.COMMAND_ATTEMPTS` lost races, or when a row of `extra` fails its condition; `Unavailable`.
+        """
+        decision, stream = self._address(send)
+        mark, body, command = self._schemas.encode(send.command)
+        check_tenant(origin.tenant)
+        command_id = origin.command_id or self._ids()
+        memory = None
+        if origin.command_id:
+            check_text("command id", origin.command_id, limits.COMMAND_ID_BYTES)
+            if origin.remember:
+                digest = blake2b(repr(mark).encode() + body, digest_size=16).hexdigest()
+                memory = _Memory(RowKey(origin.tenant, f"{len(stream)}:{stream}:{command_id}"), digest)
+        run = _Run(decision, stream, send.key, command, command_id, origin, memory, extra)
+        for attempt in range(limits.COMMAND_ATTEMPTS):
+            try:
+                return await self._once(run)
+            except Conflict as conflict:
+                self._states.pop((origin.tenant, stream), None)
+                if memory and conflict.row == f"{COMMANDS.name}/{memory.key.key}":
+                    return await self._remembered(run, memory)
+                if conflict.row and any(conflict.row == f"{row.table.name}/{row.key.key}" for row in extra):
+                    raise
+                if attempt == limits.COMMAND_ATTEMPTS - 1:
+                    raise
+            await asyncio.sleep(random.random() * limits.CONFLICT_JITTER * 2**attempt)
+        raise AssertionError("the loop returns or raises")
+
+    async def state(self, decision: Decision, key: str, tenant: str = "") -> tuple[Any, int]:
+        """The state of one entity as it is now, and the version of its stream."""
+        stream = stream_of(decision.decider.category, key)
+        loaded = await self._load(decision, stream, check_tenant(tenant), refresh=True)
+        return loaded.state, loaded.version
+
+    def _address(self, send: Send) -> tuple[Decision, str]:
+        decision = self._decisions.get(send.decider)
+        if decision is None:
+            raise Invalid(f"unknown decider {send.decider!r}; known: {', '.join(sorted(self._decisions)) or 'none'}")
+        if type(send.command) not in decision.commands:
+            known = ", ".join(sorted(one.__name__ for one in decision.commands))
+            raise Invalid(f"decider {send.decider!r} takes {known}, not {type(send.command).__name__}")
+        return decision, stream_of(send.decider, send.key)
+
+    async def _once(self, run: "_Run") -> Receipt:
+        loaded = await self._scoped(run) if run.decision.decider.scope else None
+        if loaded is None:
+            loaded = await self._load(run.decision, run.stream, run.origin.tenant)
+        refusal: Rejected | None = None
+        events: Sequence[Any] = ()
+        while True:
+            try:
+                refusal, events = None, self._decide(run, loaded.state)
+            except Rejected as rejected:
+                refusal = rejected
+            if events or loaded.fresh:
+                break
+            # A refusal or an empty answer must not rest on a cached state that another writer has overtaken.
+            loaded = await self._load(run.decision, run.stream, run.origin.tenant, refresh=True)
+        if refusal is not None:
+            await self._remember(run, loaded.version, (refusal.code, refusal.message, refusal.data))
+            raise refusal
+        if not events:
+            await self._remember(run, loaded.version, None)
+            return Receipt(run.stream, loaded.version, None, (), run.origin.tenant, run.command_id)
+        return await self._commit(run, loaded, events)
+
+    def _decide(self, run: "_Run", state: Any) -> Sequence[Any]:
+        decide = run.decision.decider.decide
+        if not run.decision.wants_context:
+            events = decide(run.command, state)
+        else:
+            origin = run.origin
+            now = to_datetime(self._clock.now())
+            context = Context(now, origin.principal, origin.correlation or run.command_id, origin.tenant)
+            events = decide(run.command, state, context)
+        if not isinstance(events, list | tuple):
+            raise Invalid(f"decide of {run.decision.decider} answers {type(events).__name__}: return a list of events")
+        return events
+
+    async def _commit(self, run: "_Run", loaded: Loaded, events: Sequence[Any]) -> Receipt:
+        drafts, decoded = self._drafts(run, events)
+        expected = loaded.version if loaded.condition is None or self._needs_version(run) else ANY
+        rows = [*run.extra]
+        if self._inline:
+            rows += await inline_changes(
+                self._store, self._inline, run.origin.tenant, run.stream, loaded.version, decoded, drafts
+            )
+        if run.memory:
+            rows.append(self._memory_row(run.memory, loaded.version + len(events), None, len(events)))
+        append = Append(run.stream, drafts, expected, run.origin.tenant, loaded.condition)
+        (done,) = await self._store.commit(Batch((append,), rows))
+        if loaded.condition is None:
+            state, evolve, known = loaded.state, run.decision.decider.evolve, run.decision.events
+            for event in decoded:
+                if type(event) in known:
+                    state = evolve(state, event)
+            self._keep(run.origin.tenant, run.stream, state, done.version)
+        return Receipt(
+            run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id
+        )
+
+    def _drafts(self, run: "_Run", events: Sequence[Any]) -> tuple[list[Draft], list[Any]]:
+        origin, command_id, schemas = run.origin, run.command_id, self._schemas
+        correlation = origin.correlation or command_id
+        drafts, decoded = [], []
+        for index, event in enumerate(events):
+            mark, body, again = schemas.encode(event)
+            if mark.kind != "event":
+                raise Invalid(f"decide of {run.decision.decider} answers a command, {mark.name!r}: return events")
+            tags = schemas.tags(mark, again)
+            meta = Meta(
+                command_id,
+                index,
+                correlation,
+                origin.causation,
+                origin.principal.actor,
+                origin.traceparent,
+                None,
+                tags,
+                "",
+                origin.headers,
+            )
+            drafts.append(Draft(mark.name, mark.version, body, encode_meta(meta), tags))
+            decoded.append(again)
+        return drafts, decoded
+
+    async def _load(self, decision: Decision, stream: str, tenant: str, *, refresh: bool = False) -> Loaded:
+        cached = self._states.get((tenant, stream))
+        if cached and not refresh:
+            self._states.move_to_end((tenant, stream))
+            return Loaded(cached[0], cached[1], False)
+        state, version = cached or (decision.decider.initial, 0)
+        query = Query(stream=stream, tenant=tenant)
+        more = True
+        while more:
+            page = await self._store.read(query, version, limits.PAGE_MAX)
+            if page.events:
+                state = decision.fold(state, page.events)
+                version = page.events[-1].version
+            more = page.more
+        self._keep(tenant, stream, state, version)
+        return Loaded(state, version, True)
+
+    async def _scoped(self, run: "_Run") -> Loaded:
+        decider = run.decision.decider
+        if decider.scope is None:
+            raise AssertionError("only deciders with a scope come here")
+        query = decider.scope(run.command)
+        if not isinstance(query, Query) or not (query.tags or query.types or query.any_of):
+            raise Invalid(f"scope of {decider} must return a Query by types or tags")
+        query = _of_tenant(query, run.origin.tenant)
+        state, after, head, more = decider.initial, 0, 0, True
+        while more:
+            page = await self._store.read(query, after, limits.PAGE_MAX)
+            state = run.decision.fold(state, page.events)
+            more = page.more
+            after = page.events[-1].position if page.events else after
+            head = max(page.head, after)
+        version = 0
+        if self._needs_version(run):
+            last = await self._store.read(Query(stream=run.stream, tenant=run.origin.tenant), 0, 1, backward=True)
+            version = last.events[0].version if last.events else 0
+        return Loaded(state, version, True, Condition(query, head))
+
+    def _needs_version(self, run: "_Run") -> bool:
+        return bool(self._inline or run.memory)
+
+    def _keep(self, tenant: str, stream: str, state: Any, version: int) -> None:
+        known = self._states.get((tenant, stream))
+        if known is None or known[1] <= version:
+            self._states[tenant, stream] = state, version
+            self._states.move_to_end((tenant, stream))
+            if len(self._states) > limits.STATE_CACHE:
+                self._states.popitem(last=False)
+
+    async def _remember(self, run: "_Run", version: int, rejected: tuple[str, str, Any] | None) -> None:
+        rows = list(run.extra)
+        if run.memory:
+            rows.append(self._memory_row(run.memory, version, rejected, 0))
+        elif rejected is not None:
+            return
+        if rows:
+            await self._store.commit(Batch(rows=rows))
+
+    def _memory_row(self, memory: "_Memory", version: int, rejected: tuple[str, str, Any] | None, count: int) -> Put:
+        try:
+            value = msgspec.json.encode(Outcome(memory.digest, version, None, count, rejected))
+        except (TypeError, ValueError) as error:
+            raise Invalid(f"the data of a Rejected must be JSON-able: {error}") from error
+        expires = self._clock.now() + int(self._window * 1e6)
+        return Put(COMMANDS, memory.key, value, if_version=0, expires=expires)
+
+    async def _remembered(self, run: "_Run", memory: "_Memory") -> Receipt:
+        row = (await self._store.get(COMMANDS, [memory.key])).get(memory.key)
+        if row is None:
+            raise Conflict(f"command id {run.command_id!r}", "remembered", "expired meanwhile")
+        outcome = msgspec.json.decode(row.value, type=Outcome)
+        if outcome.digest != memory.digest:
+            raise Invalid(f"command id {run.command_id!r} was used before, for another command to {run.stream}")
+        if outcome.rejected is not None:
+            raise Rejected(*outcome.rejected)
+        found: list[Recorded[Any]] = []
+        if outcome.count:
+            query = Query(stream=run.stream, tenant=run.origin.tenant)
+            after = outcome.version - outcome.count
+            while len(found) < outcome.count:
+                page = await self._store.read(query, after + len(found), outcome.count - len(found))
+                found += page.events
+        return Receipt(
+            run.stream,
+            outcome.version,
+            found[-1].position if found else None,
+            tuple(event.data for event in found),
+            run.origin.tenant,
+            run.command_id,
+            repeated=True,
+        )
+
+
+class _Memory(NamedTuple):
+    key: RowKey
+    digest: str
+
+
+class _Run(NamedTuple):
+    decision: Decision
+    stream: str
+    key: str
+    command: Any
+    command_id: str
+    origin: Origin
+    memory: _Memory | None
+    extra: Sequence[RowChange]
+
+
+def _of_tenant(query: Query, tenant: str) -> Query:
+    if query.any_of:
+        sides = [_of_tenant(side, tenant) for side in query.any_of]
+        return Query(any_of=tuple(sides), tenant=tenant)
+    return Query(types=query.types, tags=query.tags, tenant=tenant)

@@ -1,0 +1,154 @@
+"""What a function has yet to do, as rows: one row an item, above and below its checkpoint.
+
+An event that goes right leaves no row behind: the checkpoint passes it. A row is there for
+
+    done       an event above the checkpoint that is done already (the inbox mark)
+    ready      an event that waits for its retry, or behind one that does; a command to be sent (the outbox)
+    dead       a dead letter
+    discarded  a dead letter that an operator let go of, until the function's owner has seen it
+
+Only the function's owner writes rows that are not dead, under its lease; only operators write dead ones, on condition
+of the row's version. So the two never race.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from foldlog import limits
+from foldlog.ports.store import Delete, IndexValue, Put, Range, Row, RowChange, RowKey, Store, Table
+
+INBOX = Table("inbox", indexes=("dead", "operator"))
+
+DONE, READY, DEAD, DISCARDED = "done", "ready", "dead", "discarded"
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A `Send` at rest."""
+
+    decider: str
+    key: str
+    name: str
+    version: int
+    body: msgspec.Raw
+
+
+class Item(msgspec.Struct, eq=False):
+    """One thing to do: the event at `position` (`index` 0), or the command number `index` that it was answered with.
+
+    `due` and the times are microseconds since 1970; `row` is the row's version, 0 while there is none.
+    """
+
+    function: str
+    position: int
+    index: int
+    key: str
+    tenant: str = ""
+    stream: str = ""
+    event_version: int = 0
+    type: str = ""
+    status: str = READY
+    attempts: int = 0
+    due: int = 0
+    failed: int = 0
+    error: str = ""
+    correlation: str = ""
+    event_id: str = ""
+    actor: str = ""
+    command: Command | None = None
+    operator: bool = False
+    row: int = 0
+
+    @property
+    def row_key(self) -> RowKey:
+        """Where it stands: items of a function in order of the log."""
+        return RowKey("", f"{self.function}/{self.position:019d}/{self.index:03d}")
+
+    def put(self, if_version: int | None = None) -> Put:
+        """The row that keeps it as it is now."""
+        dead: IndexValue = self.function if self.status == DEAD else None
+        operator: IndexValue = self.function if self.operator else None
+        self.row += 1
+        value = msgspec.json.encode(self)
+        return Put(INBOX, self.row_key, value, if_version, position=self.position, index=(dead, operator))
+
+    def delete(self) -> Delete:
+        """Its row goes."""
+        self.row = 0
+        return Delete(INBOX, self.row_key)
+
+
+def decode(row: Row) -> Item:
+    """The item in a row."""
+    item = msgspec.json.decode(row.value, type=Item)
+    item.row = row.version
+    return item
+
+
+async def items(store: Store, function: str) -> AsyncIterator[Item]:
+    """All rows of a function, in order of the log."""
+    after: Row | None = None
+    while True:
+        span = Range(low=f"{function}/", high=f"{function}/~", after=after, limit=limits.FIND_MAX)
+        rows, more = await store.scan(INBOX, span)
+        for row in rows:
+            yield decode(row)
+        if not more:
+            return
+        after = rows[-1]
+
+
+async def marked(store: Store, index: str, function: str | None, limit: int, after: Row | None = None) -> list[Row]:
+    """Rows that stand in the index "dead" or "operator", of one function or of all."""
+    low, high = (function, function) if function else ("", "~")
+    rows, _ = await store.scan(INBOX, Range(index=index, low=low, high=high, after=after, limit=limit))
+    return rows
+
+
+class Marks:
+    """Which events above the checkpoint are done: as long as none is missing below, the checkpoint says it all."""
+
+    def __init__(self, function: str, position: int) -> None:
+        self._function = function
+        self.cursor = position
+        self.written: set[int] = set()
+        self._open: deque[int] = deque()
+        self._finished: set[int] = set()
+        self._plain: list[int] = []
+
+    def open(self, position: int) -> None:
+        """An event is in flight; positions rise."""
+        self.cursor = position
+        self._open.append(position)
+
+    def opened(self) -> int:
+        """How many are in flight, counting those that are done behind one that is not."""
+        return len(self._open)
+
+    def finish(self, position: int, *, plain: bool) -> None:
+        """An event is done; `plain` where it has no row of its own."""
+        self._finished.add(position)
+        if plain:
+            self._plain.append(position)
+
+    def low(self) -> int:
+        """The position up to which everything is done or has a row."""
+        while self._open and self._open[0] in self._finished:
+            self._finished.discard(self._open.popleft())
+        return self._open[0] - 1 if self._open else self.cursor
+
+    def settle(self, changes: dict[RowKey, RowChange]) -> int:
+        """Add the marks to write and to clear to `changes`; returns the new checkpoint."""
+        low = self.low()
+        plain, self._plain = self._plain, []
+        for position in plain:
+            if position > low:
+                mark = Item(self._function, position, 0, "", status=DONE)
+                changes[mark.row_key] = mark.put()
+                self.written.add(position)
+        for position in [one for one in self.written if one <= low]:
+            mark = Item(self._function, position, 0, "")
+            changes[mark.row_key] = mark.delete()
+            self.written.discard(position)
+        return low

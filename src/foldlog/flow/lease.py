@@ -1,0 +1,109 @@
+"""Who runs a function, and up to where it came: one row, {owner, until, position}, the checkpoint and the lease.
+
+Every checkpoint renews the lease. A takeover raises the row's version, so a stale owner's next checkpoint fails, and
+with it everything that was to be committed in the same batch.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Conflict, Misconfigured
+from foldlog.model.clock import Clock
+from foldlog.ports.store import Batch, Put, Row, RowChange, RowKey, Store, Table
+
+CHECKPOINTS = Table("checkpoints")
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The row's value. `log` and `epoch` say which log the position counts in; `until` is microseconds since 1970."""
+
+    position: int
+    owner: str = ""
+    until: int = 0
+    log: str = ""
+    epoch: int = 0
+
+
+def decode(row: Row) -> Checkpoint:
+    """The checkpoint in a row."""
+    return msgspec.json.decode(row.value, type=Checkpoint)
+
+
+async def checkpoint(store: Store, function: str) -> Checkpoint | None:
+    """A function's checkpoint as anybody may read it, or None before its first run."""
+    key = RowKey("", function)
+    row = (await store.get(CHECKPOINTS, [key])).get(key)
+    return decode(row) if row else None
+
+
+class Lease:
+    """One owner's hold on one function. Not shared between tasks that commit at the same time."""
+
+    def __init__(self, store: Store, clock: Clock, function: str, owner: str, seconds: float = limits.LEASE) -> None:
+        self._store, self._clock, self.function, self._owner, self._seconds = store, clock, function, owner, seconds
+        self._version = 0
+        self._renewed = 0
+        self.position = 0
+
+    @property
+    def fence(self) -> int:
+        """Rises with every owner and every checkpoint; for systems outside that can refuse a late writer."""
+        return self._version
+
+    @property
+    def renew_every(self) -> float:
+        """Seconds after which an idle owner renews."""
+        return self._seconds / 3
+
+    def due(self) -> bool:
+        """Whether an idle owner should renew now."""
+        return self._clock.now() - self._renewed > self.renew_every * 1e6
+
+    async def acquire(self, first: int) -> float:
+        """Take the lease: 0 when it is ours, else the seconds until it may be free.
+
+        `first` is the position at which a function begins that never ran. Errors: `Misconfigured` where the checkpoint
+        belongs to another log.
+        """
+        key = RowKey("", self.function)
+        row = (await self._store.get(CHECKPOINTS, [key])).get(key)
+        self._version, self.position = 0, first
+        if row is not None:
+            held = decode(row)
+            identity = self._store.identity
+            if (held.log, held.epoch) != (identity.log, identity.epoch):
+                raise Misconfigured(
+                    f"the checkpoint of {self.function} belongs to another log ({held.log}, epoch {held.epoch}); its "
+                    "position means nothing here"
+                )
+            left = (held.until - self._clock.now()) / 1e6
+            if held.owner not in {"", self._owner} and left > 0:
+                return min(left, self._seconds)
+            self._version, self.position = row.version, held.position
+        try:
+            await self.commit([], self.position)
+        except Conflict:
+            return self.renew_every
+        return 0
+
+    async def commit(self, rows: Sequence[RowChange], position: int) -> None:
+        """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost; then nothing is stored."""
+        await self._commit(rows, position, self._owner)
+
+    async def release(self) -> None:
+        """Let go, so that the next owner need not wait."""
+        await self._commit((), self.position, "")
+
+    async def _commit(self, rows: Sequence[RowChange], position: int, owner: str) -> None:
+        await self._store.commit(Batch(rows=[*rows, self._put(position, owner)]))
+        self._version += 1
+        self._renewed = self._clock.now()
+        self.position = position
+
+    def _put(self, position: int, owner: str) -> Put:
+        until = self._clock.now() + int(self._seconds * 1e6) if owner else 0
+        identity = self._store.identity
+        value = msgspec.json.encode(Checkpoint(position, owner, until, identity.log, identity.epoch))
+        return Put(CHECKPOINTS, RowKey("", self.function), value, if_version=self._version, position=position)

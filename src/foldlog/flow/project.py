@@ -1,0 +1,296 @@
+"""Pages folded into rows: rows and checkpoint in one commit, so that each event counts exactly once."""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import Any, NamedTuple, get_args
+
+from foldlog import limits
+from foldlog.errors import Conflict, Corrupt, Invalid, Misconfigured, Undecodable
+from foldlog.flow import inbox
+from foldlog.flow.lease import Lease
+from foldlog.flow.subscribe import Fed
+from foldlog.model.clock import Clock
+from foldlog.model.codec import Codec
+from foldlog.model.event import field_names
+from foldlog.model.message import Draft, Recorded
+from foldlog.model.projection import Projection
+from foldlog.model.query import Query
+from foldlog.model.schema import Schemas
+from foldlog.model.signature import Takes, hints, taken
+from foldlog.model.stream import check_text
+from foldlog.ports.store import Delete, IndexValue, Put, Row, RowChange, RowKey, Store, Table
+
+log = logging.getLogger("foldlog.project")
+_TOMBSTONE = b""
+
+
+class View:
+    """A projection with its types resolved: its table, its row codec, and which events concern it."""
+
+    def __init__(self, projection: Projection[Any, Any]) -> None:
+        what = f"projection {projection.name!r}"
+        self.projection = projection
+        self.name = projection.table
+        self.inline = projection.inline
+        self.takes: Takes = taken(projection.fold, 1, what, "event", projection.on)
+        self.by_envelope = projection.key is not None and _by_envelope(projection.key, what)
+        if self.inline and self.takes.recorded:
+            raise Misconfigured(f"{what}: inline rows are made before the store gives the envelope: take the event alone")
+        found = hints(projection.fold, what)
+        if "return" not in found:
+            raise Misconfigured(f"{what}: annotate what the fold returns; that is the type of its rows")
+        _check_indexes(projection, found["return"], what)
+        self.codec: Codec[Any] = Codec(found["return"] | None, f"row of {projection.name!r}", limits.ROW_BYTES)
+        self.table = Table(self.name, projection.indexes)
+        self.query = Query()
+
+    def bind(self, schemas: Schemas) -> None:
+        """Learn the stored names of the events that concern it."""
+        self.query = Query(types=schemas.names(self.takes.types))
+
+    def concerns(self, event: Recorded[Any]) -> bool:
+        """Whether an event is of its types."""
+        return not self.query.types or event.kind.type in self.query.types
+
+    def keys(self, event: Recorded[Any], data: Any) -> Sequence[RowKey]:
+        """The rows that an event goes into."""
+        key = self.projection.key
+        if key is None:
+            return (RowKey(event.tenant, event.key),)
+        found = key(event if self.by_envelope else data)
+        several = (found,) if isinstance(found, str) else tuple(dict.fromkeys(found or ()))
+        return [RowKey(event.tenant, check_text("row key", one, limits.KEY_BYTES)) for one in several]
+
+    def decode(self, row: Row | None) -> Any:
+        """The row's value; None where there is none."""
+        return None if row is None or row.value == _TOMBSTONE else self.codec.decode(row.value)
+
+    def change(self, key: RowKey, value: Any, position: int, if_version: int | None = None) -> RowChange:
+        """The change that makes the row hold `value`. Errors: `Invalid` where the value does not fit."""
+        if value is None and not self.inline:
+            return Delete(self.table, key, if_version)
+        none = (None,) * len(self.table.indexes)
+        if value is None:
+            return Put(self.table, key, _TOMBSTONE, if_version, position, none)
+        body, _ = self.codec.encode(value)
+        index = tuple(index_value(_field(value, name)) for name in self.table.indexes) if none else none
+        return Put(self.table, key, body, if_version, position, index)
+
+
+def index_value(value: Any) -> IndexValue:
+    """How a field's value stands in an index: numbers and texts as they are, times in UTC as text that sorts.
+
+    Errors: `Invalid` for what has no order here (a Decimal, a list): keep a sortable copy in a field of its own.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            return value.isoformat(timespec="microseconds")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    raise Invalid(f"a {type(value).__name__} cannot be indexed: keep a number, text or time in a field of its own")
+
+
+def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str) -> None:
+    for row in get_args(annotation) or (annotation,):
+        fields = field_names(row) if isinstance(row, type) else ()
+        missing = [name for name in projection.indexes if fields and name not in fields]
+        if missing:
+            raise Misconfigured(f"{what}: its rows have no field {missing[0]!r} to index")
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else getattr(value, name)
+
+
+def _by_envelope(key: Callable[[Any], Any], what: str) -> bool:
+    if not getattr(key, "__annotations__", None):
+        return False
+    return taken(key, 0, f"key of {what}", "event").recorded
+
+
+async def inline_changes(
+    store: Store,
+    views: Iterable[View],
+    tenant: str,
+    stream: str,
+    version: int,
+    events: Sequence[Any],
+    drafts: Sequence[Draft],
+) -> list[RowChange]:
+    """The rows of inline views after `events`, guarded by their versions, for the commit that appends the events.
+
+    A row that lags behind the stream (events imported, or older than the view) first takes what it has missed. An
+    exception of the fold goes to the sender, and nothing is stored.
+    """
+    changes: list[RowChange] = []
+    new_version = version + len(drafts)
+    for view in views:
+        wanted = [event for event in events if not view.takes.types or type(event) in view.takes.types]
+        if not wanted:
+            continue
+        key = RowKey(tenant, stream.partition("-")[2])
+        row = (await store.get(view.table, [key])).get(key)
+        value, at = view.decode(row), row.position if row else 0
+        fold = view.projection.fold
+        while at < version:
+            page = await store.read(Query(stream=stream, tenant=tenant), at, limits.PAGE_MAX)
+            for missed in page.events:
+                if view.concerns(missed) and missed.version <= version:
+                    value = fold(value, missed.data)
+            at = page.events[-1].version if page.more else version
+        for event in wanted:
+            value = fold(value, event)
+        changes.append(view.change(key, value, new_version, row.version if row else 0))
+    return changes
+
+
+class _Held:
+    """A row between pages, as the only owner of its projection holds it."""
+
+    __slots__ = ("position", "value", "version")
+
+    def __init__(self, value: Any, position: int, version: int) -> None:
+        self.value, self.position, self.version = value, position, version
+
+
+class Project:
+    """Folds the pages of one projection; one at a time, under a lease."""
+
+    def __init__(self, store: Store, view: View, clock: Clock, lease: Lease) -> None:
+        self._store, self._view, self._clock, self._lease = store, view, clock, lease
+        self._held: dict[RowKey, _Held] = {}
+        self._parked: set[RowKey] = set()
+        self._written = 0
+
+    async def begin(self) -> None:
+        """Forget what was held under an earlier lease; learn which keys are parked."""
+        self._held.clear()
+        self._parked = set()
+        async for item in inbox.items(self._store, self._view.name):
+            self._parked.add(RowKey(item.tenant, item.key))
+
+    async def page(self, fed: Fed) -> None:
+        """Fold a page and commit its rows with the checkpoint. Errors: `Conflict` when the lease was lost."""
+        if not fed.events:
+            if fed.upto > self._lease.position and self._clock.now() - self._written > 1_000_000 or self._lease.due():
+                await self._commit([], fed.upto)
+            return
+        try:
+            await self._commit(await self._changes(fed.events), fed.upto)
+        except BaseException:
+            self._held.clear()
+            raise
+
+    async def _commit(self, changes: Sequence[RowChange], upto: int) -> None:
+        await self._lease.commit(changes, upto)
+        self._written = self._clock.now()
+
+    async def _changes(self, events: Sequence[Recorded[Any]]) -> list[RowChange]:
+        work, changes = self._addressed(events)
+        await self._fetch({key for key, _, _ in work})
+        dirty: dict[RowKey, Recorded[Any]] = {}
+        fold, recorded, held, inline = (
+            self._view.projection.fold,
+            self._view.takes.recorded,
+            self._held,
+            self._view.inline,
+        )
+        for key, event, data in work:
+            row = held[key]
+            if key in self._parked:
+                continue
+            if inline and row.position >= event.version:
+                if row.value is None and row.version and row.position == event.version:
+                    changes.append(Delete(self._view.table, key, row.version))
+                continue
+            try:
+                row.value = fold(row.value, event if recorded else data)
+            except Exception as error:
+                changes.append(self._park(key, event, error))
+                continue
+            row.position = event.version if inline else event.position
+            dirty[key] = event
+        for key, event in dirty.items():
+            row = held[key]
+            try:
+                change = self._view.change(key, row.value, row.position, row.version if inline else None)
+            except Exception as error:
+                if key not in self._parked:
+                    changes.append(self._park(key, event, error))
+                continue
+            row.version += 1
+            changes.append(change)
+        self._forget_some()
+        return changes
+
+    def _addressed(self, events: Sequence[Recorded[Any]]) -> tuple[list["_Work"], list[RowChange]]:
+        work: list[_Work] = []
+        changes: list[RowChange] = []
+        recorded, simple = self._view.takes.recorded, self._view.projection.key is None
+        for event in events:
+            own = RowKey(event.tenant, event.key)
+            try:
+                data = None if recorded and (simple or self._view.by_envelope) else event.kind.decode(event.body)
+                keys = (own,) if simple else self._view.keys(event, data)
+            except Exception as error:
+                if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
+                    raise
+                if own not in self._parked:
+                    changes.append(self._park(own, event, error))
+                continue
+            work.extend(_Work(key, event, data) for key in keys)
+        return work, changes
+
+    async def _fetch(self, keys: set[RowKey]) -> None:
+        if self._view.inline:
+            self._held.clear()  # the senders write these rows too
+        missing = [key for key in keys if key not in self._held]
+        found = await self._store.get(self._view.table, missing) if missing else {}
+        for key in missing:
+            row = found.get(key)
+            self._held[key] = _Held(self._view.decode(row), row.position if row else 0, row.version if row else 0)
+
+    def _park(self, key: RowKey, event: Recorded[Any], error: Exception) -> Put:
+        self._parked.add(key)
+        meta = event.meta
+        log.error(
+            "a fold failed; the row is parked and stale until its projection gets a new version",
+            extra={"function": self._view.name, "key": key.key, "position": event.position, "error": repr(error)},
+        )
+        return inbox.Item(
+            self._view.name,
+            event.position,
+            0,
+            key.key,
+            key.tenant,
+            event.stream,
+            event.version,
+            event.type,
+            inbox.DEAD,
+            1,
+            failed=self._clock.now(),
+            error="".join(traceback.format_exception(error))[-limits.ERROR_CHARS :],
+            correlation=meta.correlation,
+            event_id=event.id,
+        ).put()
+
+    def _forget_some(self) -> None:
+        if len(self._held) > limits.ROW_CACHE:
+            for key in list(self._held)[: len(self._held) - limits.ROW_CACHE // 2]:
+                del self._held[key]
+
+
+class _Work(NamedTuple):
+    key: RowKey
+    event: Recorded[Any]
+    data: Any

@@ -1,0 +1,168 @@
+"""Values to bytes and back: JSON by msgspec, strictly, and checked on the way in.
+
+What does not come back exactly as it went in is refused when it is written, not found out when it is read: every value
+is encoded, decoded and compared before anything is stored.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Invalid, Misconfigured, TooLarge, Undecodable
+
+T = TypeVar("T")
+
+
+class Codec(Generic[T]):
+    """Encodes and decodes values of one type. `what` names it in error messages."""
+
+    __slots__ = ("_decoder", "decode_strictly", "encode_loosely", "most", "what")
+
+    def __init__(self, type: Any, what: str, most: int = limits.EVENT_BYTES) -> None:
+        try:
+            self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, strict=True)
+        except NameError as error:
+            raise Misconfigured(
+                f"{what}: {error}. The annotation cannot be resolved: define the name at module level, and import it "
+                "for real, not under TYPE_CHECKING"
+            ) from error
+        except TypeError as error:
+            raise Misconfigured(f"{what} cannot be stored: {error}") from error
+        self.decode_strictly: Callable[[bytes], T] = self._decoder.decode
+        self.encode_loosely: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+        self.what, self.most = what, most
+
+    def encode(self, value: T) -> tuple[bytes, T]:
+        """(body, the value as it will be read). Errors: `Invalid` where the value does not survive, `TooLarge`."""
+        try:
+            body = self.encode_loosely(value)
+            again = self.decode_strictly(body)
+            if again != value and not self._same(again, body):
+                raise Invalid(f"{self.what} would be read as {_short(again)}, not as {_short(value)}: {_HINT}")
+        except msgspec.ValidationError as error:
+            raise Invalid(f"{self.what} does not fit its own fields: {error}") from error
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+            raise Invalid(f"{self.what} cannot be stored: {error or type(error).__name__}") from error
+        if len(body) > self.most:
+            raise TooLarge(f"{self.what} has {len(body):,} bytes; the limit is {self.most:,}")
+        if body.count(b"{") + body.count(b"[") > limits.NESTING:
+            parse_json(body)
+        return body, again
+
+    def decode(self, body: bytes) -> T:
+        """The stored value. Errors: `Undecodable`."""
+        try:
+            return self.decode_strictly(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable(
+                f"the stored {self.what} does not fit the code: {error}. Change the type back, or give it a new version "
+                "and an Upcast"
+            ) from error
+
+    def from_outside(self, data: bytes | str) -> T:
+        """A value from text that somebody else wrote: strict JSON, no unknown fields anywhere. Errors: `Invalid`."""
+        raw = parse_json(data)
+        try:
+            value = self.decode_strictly(data if isinstance(data, bytes) else data.encode())
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Invalid(f"{self.what}: {error}") from error
+        unknown = _unknown(raw, msgspec.to_builtins(value), "$")
+        if unknown:
+            raise Invalid(f"{self.what} has no field {unknown}")
+        return value
+
+    def _same(self, again: T, body: bytes) -> bool:
+        # Types that do not compare by value (Struct with eq=False) are equal when they are written alike; NaN, which
+        # is written as null, is never let through here.
+        kind = type(again)
+        return kind.__eq__ is object.__eq__ and b"null" not in body and self.encode_loosely(again) == body
+
+
+_HINT = "NaN, infinities, lists for tuples and values inside Any do not survive storage"
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Strict JSON from outside (RFC 8259, with I-JSON's ban on duplicate keys, RFC 7493): no NaN, no infinities, no
+    duplicate keys, no lone surrogates, at most `limits.NESTING` levels. Errors: `Invalid`."""
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        text.encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"not acceptable as JSON: {error or 'nested too deeply'}") from error
+    _check_depth(value)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    for key, value in pairs:
+        _no_surrogate(key)
+        if isinstance(value, str):
+            _no_surrogate(value)
+    return found
+
+
+def _no_surrogate(text: str) -> None:
+    if not text.isascii():
+        text.encode("utf-8")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is beyond a double")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if depth > limits.NESTING:
+            raise Invalid(f"not acceptable as JSON: nested deeper than {limits.NESTING} levels")
+        depth += 1
+        deeper: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                deeper.extend(one.values())
+            elif isinstance(one, list):
+                deeper.extend(one)
+            elif isinstance(one, str) and not one.isascii():
+                _checked_text(one)
+        level = deeper
+
+
+def _checked_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Invalid("not acceptable as JSON: a lone surrogate") from error
+
+
+def _unknown(raw: Any, known: Any, path: str) -> str:
+    """The path of the first key of `raw` that `known` does not have, or ""."""
+    if isinstance(raw, dict) and isinstance(known, dict):
+        for key, value in raw.items():
+            if key not in known:
+                return f"{path}.{key}"
+            if found := _unknown(value, known[key], f"{path}.{key}"):
+                return found
+    if isinstance(raw, list) and isinstance(known, list | tuple):
+        for number, (one, other) in enumerate(zip(raw, known, strict=False)):
+            if found := _unknown(one, other, f"{path}[{number}]"):
+                return found
+    return ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,53 @@
+"""The decider: `decide(command, state) -> events`, `evolve(state, event) -> state`, and where it starts.
+
+After Jérémie Chassaing, "Functional Event Sourcing Decider" (2021).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from foldlog.errors import Invalid, Misconfigured
+from foldlog.model.stream import check_category
+
+if TYPE_CHECKING:
+    from foldlog.model.query import Query
+
+C = TypeVar("C")
+S = TypeVar("S")
+E = TypeVar("E")
+
+
+class Decider(Generic[C, S, E]):
+    """Decides about commands for the entities of one category.
+
+    `decide(command, state)` returns the events that follow, `[]` for none, or raises `Rejected`; it may take a third
+    parameter annotated `Context` to ask for the time and the principal. `evolve(state, event)` returns the next state.
+    Both are pure: no I/O, no change of `state` in place (states are cached). `initial` is the state before any event.
+
+    With `scope`, a function from a command to a `Query` by types and tags, the state is the fold of what the query
+    finds; the events still go to the stream `category-key`, with any version, on the condition that nothing new
+    matches the query.
+    """
+
+    __slots__ = ("category", "decide", "evolve", "initial", "scope")
+
+    def __init__(
+        self,
+        category: str,
+        decide: Callable[[C, S], Sequence[E]] | Callable[[C, S, Any], Sequence[E]],
+        evolve: Callable[[S, E], S],
+        initial: S,
+        *,
+        scope: "Callable[[C], Query] | None" = None,
+    ) -> None:
+        try:
+            self.category = check_category(category)
+        except Invalid as error:
+            raise Misconfigured(error.message) from error
+        self.decide: Callable[..., Sequence[E]] = decide
+        self.evolve = evolve
+        self.initial = initial
+        self.scope = scope
+
+    def __repr__(self) -> str:
+        return f"Decider({self.category!r})"

@@ -1,0 +1,188 @@
+"""Stored names to types: one class a name, and chains of upcasts from every older version to it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from foldlog.errors import Invalid, Misconfigured, Undecodable
+from foldlog.model.codec import Codec
+from foldlog.model.event import Stored, stored, tags_of
+from foldlog.model.message import Kind
+from foldlog.model.stream import check_name
+
+Version = tuple[str, int]
+
+
+class Upcast:
+    """One step from an old shape to a newer one: `change(old) -> new`, on the JSON object of the body.
+
+    It leads from (`name`, `version`) to the next version, or to `to`, another (name, version), where an event was
+    renamed. Chains are checked when the app starts. `change` is pure and gets a dict of its own.
+    """
+
+    __slots__ = ("change", "source", "target")
+
+    def __init__(
+        self, name: str, version: int, change: Callable[[dict[str, Any]], dict[str, Any]], *, to: Version | None = None
+    ) -> None:
+        self.source: Version = (name, version)
+        self.target: Version = to or (name, version + 1)
+        self.change = change
+        try:
+            check_name(self.source[0])
+            check_name(self.target[0])
+        except Invalid as error:
+            raise Misconfigured(error.message) from error
+        if any(type(number) is not int or number < 1 for number in (self.source[1], self.target[1])):
+            raise Misconfigured(f"{self}: versions are whole numbers from 1")
+
+    def __repr__(self) -> str:
+        return f"Upcast({self.source[0]} {self.source[1]} -> {self.target[0]} {self.target[1]})"
+
+
+class Schemas:
+    """The event and command types of one app, with the codec of each."""
+
+    def __init__(self, events: Iterable[type], commands: Iterable[type], upcasts: Iterable[Upcast]) -> None:
+        self._codecs: dict[type, tuple[Stored, Codec[Any]]] = {}
+        self._events = self._by_name(events)
+        self._commands = self._by_name(commands)
+        self._steps = _steps(upcasts, {name: mark.version for name, (_, mark) in self._events.items()})
+
+    def kind(self, category: str, type: str, schema: int, encoding: str) -> Kind:
+        """A Kind that decodes: the factory that engines are given."""
+        return Kind(category, type, schema, encoding, self._decoder(type, schema, encoding))
+
+    def names(self, types: Iterable[type]) -> tuple[str, ...]:
+        """The stored names under which events of these types may stand in the log, older names included."""
+        wanted = {self._mark(one).name for one in types}
+        for _ in self._steps:
+            wanted |= {source[0] for source, step in self._steps.items() if step.target[0] in wanted}
+        return tuple(sorted(wanted))
+
+    def encode(self, value: Any) -> tuple[Stored, bytes, Any]:
+        """(stored name and version, body, the value as it will be read). Errors: `Invalid`, `TooLarge`."""
+        found = self._codecs.get(type(value))
+        if found is None:
+            raise Invalid(f"{type(value).__name__} is no event or command of this app: no listed part names it")
+        body, again = found[1].encode(value)
+        return found[0], body, again
+
+    def tags(self, mark: Stored, value: Any) -> tuple[str, ...]:
+        """The event's tags."""
+        return tags_of(value, mark.tags) if mark.tags else ()
+
+    def command_type(self, name: str) -> type:
+        """The class of a command's stored name. Errors: `Invalid`."""
+        if name not in self._commands:
+            raise Invalid(f"unknown command {name!r}; known: {', '.join(sorted(self._commands)) or 'none'}")
+        return self._commands[name][0]
+
+    def decode_command(self, name: str, version: int, body: bytes) -> Any:
+        """A command that Foldlog stored. Errors: `Undecodable`."""
+        found = self._commands.get(name)
+        if found is None or found[1].version != version:
+            raise Undecodable(f"command {name!r} version {version} is not known to this app")
+        return self._codecs[found[0]][1].decode(body)
+
+    def command_from_outside(self, name: str, data: bytes | str) -> Any:
+        """A command from text that somebody else wrote. Errors: `Invalid`."""
+        return self._codecs[self.command_type(name)][1].from_outside(data)
+
+    def event_names(self) -> tuple[str, ...]:
+        """The stored names of all listed events."""
+        return tuple(sorted(self._events))
+
+    def command_names(self) -> tuple[str, ...]:
+        """The stored names of all listed commands."""
+        return tuple(sorted(self._commands))
+
+    def _mark(self, cls: type) -> Stored:
+        return self._codecs[cls][0]
+
+    def _by_name(self, classes: Iterable[type]) -> dict[str, tuple[type, Stored]]:
+        found: dict[str, tuple[type, Stored]] = {}
+        for cls in dict.fromkeys(classes):
+            mark = stored(cls)
+            if mark is None:
+                raise Misconfigured(f"{cls.__name__} has no stored name: write @event('a.name') above it")
+            if mark.name in found:
+                other = found[mark.name][0]
+                raise Misconfigured(
+                    f"{mark.kind} {mark.name!r} is the stored name of two classes: {_place(other)} and {_place(cls)}"
+                )
+            found[mark.name] = cls, mark
+            self._codecs[cls] = mark, Codec(cls, f"{mark.kind} {mark.name!r}")
+        return found
+
+    def _decoder(self, name: str, version: int, encoding: str) -> Callable[[bytes], Any]:
+        if encoding != "json":
+            return _refuse(f"bodies in encoding {encoding!r} cannot be read by this version of foldlog")
+        chain: list[Upcast] = []
+        here: Version = (name, version)
+        while here in self._steps:
+            chain.append(self._steps[here])
+            here = chain[-1].target
+        known = self._events.get(here[0])
+        if known is None:
+            return _refuse(f"event {name!r} version {version} is not known: no listed part names its type")
+        if here[1] != known[1].version:
+            return _refuse(f"event {name!r} has version {version}; this code knows version {known[1].version}")
+        codec = self._codecs[known[0]][1]
+        return _upcasting(codec, chain) if chain else codec.decode
+
+
+def _steps(upcasts: Iterable[Upcast], newest: dict[str, int]) -> dict[Version, Upcast]:
+    steps: dict[Version, Upcast] = {}
+    for step in upcasts:
+        if step.source in steps:
+            raise Misconfigured(f"two upcasts start at {step.source[0]!r} version {step.source[1]}")
+        steps[step.source] = step
+    for step in steps.values():
+        seen, here = {step.source}, step.target
+        while here in steps:
+            if here in seen:
+                raise Misconfigured(f"{step} goes round in a circle")
+            seen.add(here)
+            here = steps[here].target
+        if newest.get(here[0]) != here[1]:
+            raise Misconfigured(f"{step} leads to {here[0]!r} version {here[1]}, which is no listed event's version")
+    for name, version in newest.items():
+        missing = [older for older in range(1, version) if (name, older) not in steps]
+        if missing:
+            raise Misconfigured(
+                f"event {name!r} is at version {version}, and no Upcast starts at version {missing[0]}: events of that "
+                "version could not be read"
+            )
+    return steps
+
+
+def _refuse(why: str) -> Callable[[bytes], Any]:
+    def decode(_body: bytes) -> Any:
+        raise Undecodable(why)
+
+    return decode
+
+
+def _upcasting(codec: Codec[Any], chain: list[Upcast]) -> Callable[[bytes], Any]:
+    raw = msgspec.json.Decoder(dict[str, Any]).decode
+    encode = msgspec.json.Encoder().encode
+
+    def decode(body: bytes) -> Any:
+        step = chain[0]
+        try:
+            value = raw(body)
+            for step in chain:
+                value = step.change(value)
+            return codec.decode(encode(value))
+        except Undecodable:
+            raise
+        except Exception as error:
+            raise Undecodable(f"{step} failed: {type(error).__name__}: {error}") from error
+
+    return decode
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

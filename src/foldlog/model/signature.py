@@ -1,0 +1,97 @@
+"""Which events a function takes, read from the annotation of its parameter as `functools.singledispatch` does."""
+
+import types
+import typing
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+from foldlog.errors import Misconfigured
+from foldlog.model.event import stored
+from foldlog.model.message import Recorded
+
+
+class Takes(NamedTuple):
+    """The event classes a function takes (empty: every event), and whether it wants them as `Recorded`."""
+
+    types: tuple[type, ...]
+    recorded: bool
+
+
+def parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """The positional parameters of a user's function."""
+    return [one for one in signature(function).parameters.values() if one.kind in _POSITIONAL]
+
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def hints(function: Callable[..., Any], what: str) -> dict[str, Any]:
+    """The resolved annotations of a function. Errors: `Misconfigured` with the cure."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError as error:
+        raise Misconfigured(
+            f"{what}: {error}. Its annotations cannot be resolved: define the class at module level and import it for "
+            "real (not under TYPE_CHECKING), or name the events with on="
+        ) from error
+
+
+def taken(function: Callable[..., Any], index: int, what: str, kind: str, on: Any = None) -> Takes:
+    """What parameter number `index` is annotated with, or what `on` says instead.
+
+    `kind` is "event" or "command". `Recorded` alone takes every event, undecoded. Errors: `Misconfigured`.
+    """
+    names = parameters(function)
+    if len(names) <= index:
+        raise Misconfigured(f"{what} takes too few parameters: {kind} is parameter number {index + 1}")
+    annotation: Any = None
+    if on is None:
+        annotation = hints(function, what).get(names[index].name)
+        if annotation is None:
+            raise Misconfigured(f"{what}: annotate parameter {names[index].name!r} with its {kind}s, or write on=")
+    else:
+        annotation = on
+    recorded = False
+    if annotation is Recorded or get_origin(annotation) is Recorded:
+        recorded = True
+        annotation = get_args(annotation)[0] if get_args(annotation) else Any
+        if annotation is Any:
+            return Takes((), recorded)
+    elif on is not None:
+        recorded = _wants_recorded(function, names[index].name)
+    found = tuple(_members(annotation))
+    for one in found:
+        if (mark := stored(one)) is None or mark.kind != kind:
+            shown = getattr(one, "__name__", one)
+            raise Misconfigured(f"{what}: {shown} is no {kind}: write @{kind}('a.name') above the class")
+    if not found:
+        raise Misconfigured(f"{what} takes no {kind}")
+    return Takes(found, recorded)
+
+
+def wants(function: Callable[..., Any], index: int, annotation: type, what: str) -> bool:
+    """Whether the function has a parameter number `index`; if so it must be annotated with `annotation` or nothing."""
+    names = parameters(function)
+    if len(names) <= index:
+        return False
+    found = hints(function, what).get(names[index].name, annotation)
+    if found is not annotation:
+        raise Misconfigured(f"{what}: parameter {names[index].name!r} can only be a {annotation.__name__}")
+    return True
+
+
+def _wants_recorded(function: Callable[..., Any], name: str) -> bool:
+    annotation = getattr(function, "__annotations__", {}).get(name)
+    text = annotation if isinstance(annotation, str) else ""
+    return annotation is Recorded or get_origin(annotation) is Recorded or text.startswith("Recorded")
+
+
+def _members(annotation: Any) -> list[Any]:
+    if isinstance(annotation, tuple | list):
+        return [member for one in annotation for member in _members(one)]
+    if isinstance(annotation, getattr(typing, "TypeAliasType", ())):  # Python 3.12's `type X = A | B`
+        return _members(annotation.__value__)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [member for one in get_args(annotation) for member in _members(one)]
+    return [annotation]

@@ -1,0 +1,1 @@
+"""Where functions run: today one worker in the app's own process."""

@@ -1,0 +1,153 @@
+"""Runs every function of a system in this process: takes its lease, follows the log, stops cleanly."""
+
+import asyncio
+import logging
+import random
+
+from foldlog import limits
+from foldlog.errors import Conflict, Unavailable
+from foldlog.flow.attempt import Effect
+from foldlog.flow.deliver import Deliver
+from foldlog.flow.lease import Lease
+from foldlog.flow.project import Project
+from foldlog.flow.subscribe import Progress, follow
+from foldlog.system import Function, System
+
+log = logging.getLogger("foldlog.worker")
+
+
+class Runner:
+    """One function in this process: its progress, and whether it has failed for good."""
+
+    def __init__(self, system: System, function: Function) -> None:
+        self.function = function
+        self.progress = Progress()
+        self.failure: BaseException | None = None
+        self._system = system
+        self._deliver: Deliver | None = None
+
+    def settled(self, head: int) -> bool:
+        """Whether it has seen everything up to `head`. Errors: what it failed with."""
+        if self.failure is not None:
+            raise self.failure
+        if isinstance(self.function, Effect):
+            return self._deliver is not None and self._deliver.settled(head)
+        return self.progress.position >= head
+
+    def nudge(self) -> None:
+        """Look for an operator's requests now."""
+        if self._deliver is not None:
+            self._deliver.nudge()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop`; after a lost lease or an unavailable store again, after anything else never again."""
+        pause = 0.05
+        while not stop.is_set():
+            try:
+                await self._own(stop)
+                pause = 0.05
+            except Exception as raised:
+                error = _cause(raised)
+                if not isinstance(error, Conflict | Unavailable):
+                    self._fail(error)
+                    return
+                log.warning("interrupted", extra={"function": self.function.name, "error": error.message})
+                pause = min(pause * 2, limits.IDLE_WAIT)
+            await _until(stop, random.random() * pause)
+
+    async def _own(self, stop: asyncio.Event) -> None:
+        system, function = self._system, self.function
+        lease = Lease(system.store, system.clock, function.name, system.owner, system.lease)
+        wait = await lease.acquire(await self._first())
+        if wait:
+            log.debug("another process owns it", extra={"function": function.name})
+            await _until(stop, wait)
+            return
+        self.progress.advance(lease.position)
+        if isinstance(function, Effect):
+            await self._deliver_from(lease, function, stop)
+        else:
+            project = Project(system.store, function, system.clock, lease)
+            await project.begin()
+            feed = follow(
+                system.store, function.query, lease.position, stop, min(1.0, lease.renew_every), limits.FOLD_PAGE
+            )
+            async for fed in feed:
+                await project.page(fed)
+                self.progress.advance(fed.upto)
+        await lease.release()
+
+    async def _deliver_from(self, lease: Lease, effect: Effect, stop: asyncio.Event) -> None:
+        system = self._system
+        self._deliver = Deliver(
+            system.store, effect, system.schemas, system.execute, system.clock, lease, self.progress
+        )
+        try:
+            feed = follow(system.store, effect.query, lease.position, stop, min(1.0, lease.renew_every))
+            await self._deliver.run(feed, stop)
+        finally:
+            self._deliver = None
+
+    async def _first(self) -> int:
+        function = self.function
+        if isinstance(function, Effect) and function.handler.start == "new":
+            return await self._system.store.head()
+        return 0
+
+    def _fail(self, failure: BaseException) -> None:
+        self.failure = failure
+        log.critical("stopped for good", exc_info=failure, extra={"function": self.function.name})
+        self.progress.pulse()
+
+
+class Worker:
+    """All functions of one system, each in a task of its own."""
+
+    def __init__(self, system: System) -> None:
+        self.runners = {function.name: Runner(system, function) for function in system.functions()}
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start every function."""
+        self._tasks = [asyncio.create_task(runner.run(self._stop)) for runner in self.runners.values()]
+
+    async def stop(self) -> None:
+        """Let running attempts finish (at most `limits.STOP` seconds), mark what is done, give the leases back."""
+        self._stop.set()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def settle(self, system: System, timeout: float) -> None:
+        """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    head = await system.store.head()
+                    for runner in self.runners.values():
+                        while not runner.settled(head):
+                            await runner.progress.change()
+                    if head == await system.store.head() and all(one.settled(head) for one in self.runners.values()):
+                        return
+        except TimeoutError as error:
+            behind = [f"{name} at {one.progress.position}" for name, one in self.runners.items()]
+            raise Unavailable(
+                f"not settled after {timeout} seconds: the log is at {head}, {', '.join(behind)}. A retry that waits "
+                "longer needs a clock that a test can move (foldlog.testing.FakeClock)"
+            ) from error
+
+
+def _cause(raised: Exception) -> Exception:
+    """The first exception inside a group of tasks that ended together."""
+    while isinstance(raised, ExceptionGroup):
+        raised = raised.exceptions[0]
+    return raised
+
+
+async def _until(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

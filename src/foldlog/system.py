@@ -1,0 +1,169 @@
+"""The list of parts, checked, becomes a system: a store, an executor, and functions ready to run."""
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foldlog import limits
+from foldlog.connect import connect
+from foldlog.errors import FoldlogError, Misconfigured
+from foldlog.flow.attempt import Effect
+from foldlog.flow.execute import Decision, Execute
+from foldlog.flow.project import View
+from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
+from foldlog.model.decider import Decider
+from foldlog.model.event import stored
+from foldlog.model.handler import Handler
+from foldlog.model.projection import Projection
+from foldlog.model.schema import Schemas, Upcast
+from foldlog.model.signature import hints, taken
+from foldlog.ports.store import Store
+
+Part = Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any] | Upcast
+Function = View | Effect
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """An app's parts, resolved and wired to one store. `owner` names this process in leases."""
+
+    store: Store
+    schemas: Schemas
+    decisions: dict[str, Decision]
+    views: dict[str, View]
+    effects: dict[str, Effect]
+    execute: Execute
+    clock: Clock
+    ids: Ids
+    owner: str
+    lease: float
+
+    def functions(self) -> list[Function]:
+        """What the runtime runs on events, in the order of the list of parts."""
+        return [*self.views.values(), *self.effects.values()]
+
+
+def build(
+    url: str,
+    parts: Sequence[object],
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    lease: float = limits.LEASE,
+    command_window: float = limits.COMMAND_WINDOW,
+) -> System:
+    """Check the parts and wire them. Nothing is opened yet. Errors: `Misconfigured`, naming every fault found."""
+    if not lease > 0 or not command_window > 0:
+        raise Misconfigured("lease and command_window are seconds, more than 0")
+    resolved = Resolved(parts)
+    if resolved.faults:
+        raise Misconfigured("; ".join(resolved.faults))
+    clock = clock or SystemClock()
+    ids = ids or TimeOrderedIds()
+    schemas = resolved.schemas()
+    store = connect(url, schemas.kind, clock.now)
+    _check_capabilities(store, resolved)
+    decisions = resolved.decisions(schemas)
+    inline = [view for view in resolved.views.values() if view.inline]
+    execute = Execute(store, schemas, decisions, inline, clock, ids, command_window)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
+    return System(
+        store, schemas, decisions, resolved.views, resolved.effects, execute, clock, ids, owner, lease
+    )
+
+
+class Resolved:
+    """The parts with their annotations resolved. `faults` holds every fault, so that `check` can show them all."""
+
+    def __init__(self, parts: Sequence[object]) -> None:
+        self.faults: list[str] = []
+        self.deciders: dict[str, tuple[Decider[Any, Any, Any], tuple[type, ...]]] = {}
+        self.views: dict[str, View] = {}
+        self.effects: dict[str, Effect] = {}
+        self.upcasts: list[Upcast] = []
+        self._commands: list[type] = []
+        for part in parts:
+            self._try(lambda part=part: self._add(part))  # type: ignore[misc]  # mypy cannot infer a default argument
+        self._schemas: Schemas | None = None
+        if not self.faults:
+            self._try(self._make_schemas)
+
+    def schemas(self) -> Schemas:
+        """The codecs of all listed types."""
+        if self._schemas is None:
+            raise Misconfigured("; ".join(self.faults))
+        return self._schemas
+
+    def decisions(self, schemas: Schemas) -> dict[str, Decision]:
+        """The deciders, ready to be executed, by category."""
+        return {
+            category: Decision(decider, events, frozenset(schemas.names(events)))
+            for category, (decider, events) in self.deciders.items()
+        }
+
+    def _add(self, part: object) -> None:
+        match part:
+            case Decider():
+                self._once(self.deciders, part.category, "deciders of the category")
+                events = decider_events(part)
+                self._commands += taken(part.decide, 0, f"decider {part.category!r}", "command").types
+                self.deciders[part.category] = part, events
+            case Projection():
+                self._once(self._names(), part.name, "projections or handlers named")
+                view = View(part)
+                self.views[part.name] = view
+            case Handler():
+                self._once(self._names(), part.name, "projections or handlers named")
+                self.effects[part.name] = Effect(part)
+            case Upcast():
+                self.upcasts.append(part)
+            case _:
+                raise Misconfigured(
+                    f"{part!r} is no part: list deciders, projections, handlers and upcasts"
+                    + (" (the decorator is missing?)" if callable(part) else "")
+                )
+
+    def _names(self) -> dict[str, object]:
+        return {**self.views, **self.effects}
+
+    def _once(self, known: Iterable[str], name: str, what: str) -> None:
+        if name in known:
+            raise Misconfigured(f"there are two {what} {name!r}")
+
+    def _make_schemas(self) -> None:
+        events: dict[type, None] = {}
+        for _, types in self.deciders.values():
+            events.update(dict.fromkeys(types))
+        for function in (*self.views.values(), *self.effects.values()):
+            events.update(dict.fromkeys(function.takes.types))
+        self._schemas = Schemas(events, self._commands, self.upcasts)
+        for function in (*self.views.values(), *self.effects.values()):
+            function.bind(self._schemas)
+
+    def _try(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except FoldlogError as error:
+            self.faults.append(error.message)
+
+
+def decider_events(decider: Decider[Any, Any, Any]) -> tuple[type, ...]:
+    """The events a decider knows: those that `evolve` takes, and those that `decide` is annotated to return."""
+    what = f"decider {decider.category!r}"
+    known = dict.fromkeys(taken(decider.evolve, 1, what, "event").types)
+    answer = hints(decider.decide, what).get("return")
+    known.update(dict.fromkeys(one for one in _inside(answer) if (mark := stored(one)) and mark.kind == "event"))
+    return tuple(known)
+
+
+def _inside(annotation: Any) -> list[Any]:
+    inner = getattr(annotation, "__args__", ())
+    return [annotation, *(one for part in inner for one in _inside(part))]
+
+
+def _check_capabilities(store: Store, resolved: Resolved) -> None:
+    scoped = [decider.category for decider, _ in resolved.deciders.values() if decider.scope]
+    if scoped and not store.capabilities.tags:
+        raise Misconfigured(f"decider {scoped[0]!r} has a scope by tags, which this store does not offer")
