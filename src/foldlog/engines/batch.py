@@ -139,7 +139,7 @@ def _check_append(append: Append) -> int:
         _check_kind(draft.type, draft.encoding)
         _check_whole("schema version", draft.schema, 1)
         body, meta = draft.body, draft.meta
-        if not isinstance(body, bytes) or not isinstance(meta, bytes):
+        if not type(body) is type(meta) is bytes:
             raise Invalid(f"body and meta of {draft.type} are bytes")
         if len(body) > limits.EVENT_BYTES:
             raise TooLarge(f"{draft.type} has {len(body)} bytes, at most {limits.EVENT_BYTES}: keep it in a blob store")

@@ -12,7 +12,6 @@ import apsw
 import apsw.sqlite_extra
 
 from foldlog import limits
-from foldlog.engines.sqlite.faults import is_damage
 from foldlog.errors import Corrupt, Misconfigured, Unavailable
 from foldlog.ports.store import Identity
 
@@ -76,6 +75,9 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
         _set(conn, "cache_size", -8_192 if readonly else -16_384)  # KiB
         if readonly:
             _set(conn, "query_only", "ON")
+        else:
+            _set(conn, "wal_autocheckpoint", CHECKPOINT_PAGES)
+            _set(conn, "journal_size_limit", WAL_KEPT)
     except BaseException:
         conn.close()
         raise
@@ -162,8 +164,6 @@ def _prepare(conn: apsw.Connection, path: str) -> Identity:
     version = conn.execute("PRAGMA user_version").get
     if version != SCHEMA:
         raise Misconfigured(f"{path} has schema {version}, this code knows {SCHEMA}: upgrade foldlog")
-    _set(conn, "wal_autocheckpoint", CHECKPOINT_PAGES)
-    _set(conn, "journal_size_limit", WAL_KEPT)
     log, epoch = conn.execute("SELECT id, epoch FROM log").get
     return Identity(log, epoch)
 
@@ -183,6 +183,3 @@ def _create(conn: apsw.Connection) -> None:
         if conn.in_transaction:
             conn.execute("ROLLBACK").get
         raise
-
-
-__all__ = ["APPLICATION", "SCHEMA", "connect", "is_damage", "open_file"]

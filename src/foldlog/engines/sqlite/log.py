@@ -36,7 +36,8 @@ def snapshot(conn: apsw.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        conn.execute("COMMIT").get
+        if conn.in_transaction:  # an I/O error may have ended it
+            conn.execute("COMMIT").get
 
 
 def head_of(conn: apsw.Connection) -> int:

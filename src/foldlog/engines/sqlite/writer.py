@@ -1,0 +1,218 @@
+"""The one writer: a thread with a queue, whose batches share transactions (group commit).
+
+Every condition of a batch is checked before anything of it is taken, so that one batch's conflict never touches its
+neighbours. The answers of a group wake each event loop once.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+import apsw
+
+from foldlog import limits
+from foldlog.engines.sqlite.appends import Appends
+from foldlog.engines.sqlite.changes import Changes
+from foldlog.engines.sqlite.faults import loses_trust, said
+from foldlog.errors import FoldlogError, Unavailable
+from foldlog.ports.store import Appended, Batch, Put, Table
+
+Answer = list[Appended] | None
+Future = asyncio.Future[Answer]
+Loop = asyncio.AbstractEventLoop
+Results = list[tuple[Future, Answer | BaseException]]
+
+
+class Job(NamedTuple):
+    work: Batch | Table  # a table is dropped
+    future: Future
+
+
+class Writer:
+    """Owns the connection that writes. `deliver` gets the head after each commit, and the answers by loop."""
+
+    def __init__(
+        self,
+        path: str,
+        connect: Callable[[], apsw.Connection],
+        now: Callable[[], int],
+        start: int,
+        deliver: Callable[[int, dict[Loop, Results]], None],
+    ) -> None:
+        self._path, self._connect, self._now, self._start = path, connect, now, start
+        self._deliver = deliver
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._conn: apsw.Connection | None = None
+        self._head = 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="foldlog-writer", daemon=True)
+
+    def begin(self, conn: apsw.Connection) -> None:
+        self._use(conn)
+        self._thread.start()
+
+    def submit(self, work: Batch | Table) -> Future:
+        """Queue the work. Errors: `Unavailable` at once when the queue is full or nobody serves it any more."""
+        if self._queue.qsize() >= limits.WRITER_QUEUE:
+            raise Unavailable(f"{limits.WRITER_QUEUE} batches wait to be written to {self._path}", retry_after=0.1)
+        future: Future = asyncio.get_running_loop().create_future()
+        self._queue.put(Job(work, future))
+        if self._ended:
+            self._refuse_waiting()
+        return future
+
+    def end(self) -> None:
+        """Finish what was accepted, then let go of the connection. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()  # the last connection of all checkpoints and removes the WAL
+            self._conn = None
+
+    # ---------------------------------------------------------------- in the thread
+
+    def _run(self) -> None:
+        try:
+            while group := self._take():
+                answers: list[Answer | BaseException] = [Unavailable("the writer has died") for _ in group]
+                try:
+                    answers = self._commit(group)
+                finally:
+                    self._answer(group, answers)
+        finally:
+            self._ended = True
+            self._refuse_waiting()
+
+    def _take(self) -> list[Job]:
+        """The next jobs that share a transaction: all that wait, within the limits. Empty at the end."""
+        job = self._queue.get()
+        group: list[Job] = []
+        size = 0
+        while job is not None:
+            group.append(job)
+            size += _size(job.work)
+            if len(group) == limits.WRITER_GROUP or size >= limits.WRITER_GROUP_BYTES:
+                return group
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                return group
+        if group:
+            self._queue.put(None)  # the end stays the last thing
+        return group
+
+    def _commit(self, group: list[Job]) -> list[Answer | BaseException]:
+        """The group's answers, in order."""
+        try:
+            return self._transaction(self._connection(), group)
+        except Exception as error:  # noqa: BLE001 - whatever it is, each of the group gets an answer
+            self._undo(error)
+            failures = [said(error, self._path) for _ in group]
+            if len(group) == 1 or isinstance(failures[0], Unavailable):
+                return list(failures)
+        # One of them is the cause: alone, it harms nobody else.
+        return [self._commit([job])[0] for job in group]
+
+    def _transaction(self, conn: apsw.Connection, group: list[Job]) -> list[Answer | BaseException]:
+        appends, changes = self._appends, self._changes
+        conn.execute("BEGIN IMMEDIATE").get
+        if not appends.begin(self._now()):
+            changes.forget()
+        changes.begin(appends.time)
+        answers = [self._one(job.work) for job in group]
+        appends.flush()
+        changes.flush()
+        conn.execute("COMMIT").get
+        self._head = appends.head
+        return answers
+
+    def _one(self, work: Batch | Table) -> Answer | BaseException:
+        """Check all of it, then take all of it."""
+        appends, changes = self._appends, self._changes
+        if isinstance(work, Table):
+            changes.drop(work)
+            return None
+        try:
+            for append in work.appends:
+                appends.check(append)
+            for change in work.rows:
+                changes.check(change)
+        except FoldlogError as refused:
+            return refused
+        for change in work.rows:
+            changes.change(change)
+        return [appends.append(append) for append in work.appends]
+
+    def _undo(self, error: Exception) -> None:
+        """Back to what is on disk."""
+        conn = self._conn
+        if conn is None:
+            return
+        self._appends.forget()
+        self._changes.forget()
+        try:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK").get
+        except apsw.Error as second:
+            error = second
+        if conn.in_transaction or loses_trust(error):
+            self._conn = None
+            conn.close(True)
+
+    def _connection(self) -> apsw.Connection:
+        if self._conn is not None:
+            return self._conn
+        conn = self._connect()
+        try:
+            # What a failed commit left behind the WAL's end could be found by a recovery: write over it.
+            conn.execute("UPDATE log SET epoch = epoch").get
+        except BaseException:
+            conn.close(True)
+            raise
+        self._use(conn)
+        return conn
+
+    def _use(self, conn: apsw.Connection) -> None:
+        self._conn = conn
+        self._appends, self._changes = Appends(conn, self._start), Changes(conn)
+
+    def _answer(self, group: list[Job], answers: list[Answer | BaseException]) -> None:
+        loops: dict[Loop, Results] = {}
+        for (_, future), answer in zip(group, answers, strict=True):
+            loops.setdefault(future.get_loop(), []).append((future, answer))
+        self._deliver(self._head, loops)
+
+    def _refuse_waiting(self) -> None:
+        jobs: list[Job] = []
+        with suppress(Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None:
+                    jobs.append(job)
+        if jobs:
+            self._answer(jobs, [Unavailable("the store is closed") for _ in jobs])
+
+
+def _size(work: Batch | Table) -> int:
+    if isinstance(work, Table):
+        return 0
+    size = sum([len(draft.body) + len(draft.meta) for append in work.appends for draft in append.drafts])
+    if work.rows:
+        size += sum([len(change.value) for change in work.rows if isinstance(change, Put)])
+    return size
+
+
+def settle(results: Results) -> None:
+    """Give the answers, on their loop."""
+    for future, answer in results:
+        if future.done():  # cancelled: the commit stands, nobody asks
+            continue
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

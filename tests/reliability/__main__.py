@@ -1,0 +1,52 @@
+"""Runs every check in its full form and prints a table; ends with 1 when one of them found a fault."""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.reliability import faults, functions, kills, races, restarts
+from tests.reliability.processes import Result
+
+CHECKS: dict[str, Callable[[Path], Result]] = {
+    "kills": lambda folder: kills.kill_writers(folder, 200),
+    "functions": lambda folder: functions.kill_functions(folder, 200),
+    "faults": faults.failing_calls,
+    "races": lambda folder: races.one_winner(folder, 2_000),
+    "tailing": lambda folder: races.tailing(folder, 200_000),
+    "restart": lambda folder: restarts.restart(folder, 1_000_000),
+}
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser.add_argument("checks", nargs="*", default=list(CHECKS), help=f"some of: {', '.join(CHECKS)}")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.checks) - set(CHECKS):
+        parser.error(f"unknown checks: {', '.join(sorted(unknown))}")
+    results = []
+    for name in arguments.checks:
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="foldlog-reliability-") as folder:
+            result = CHECKS[name](Path(folder))
+        results.append(result)
+        figures = ", ".join(f"{key} {_shown(value)}" for key, value in result.figures.items())
+        verdict = "ok" if not result.faults else f"{len(result.faults)} FAULTS"
+        print(f"{result.name:38} {verdict:10} {time.perf_counter() - began:6.0f} s   {figures}", flush=True)
+        for fault in result.faults[:20]:
+            print(f"    {fault}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps([vars(result) for result in results], indent=1) + "\n")
+    return 1 if any(result.faults for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Starting children, and what a check answers."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Result:
+    """A check's figures; `faults` is what must be empty."""
+
+    name: str
+    figures: Mapping[str, object]
+    faults: list[str] = field(default_factory=list)
+
+
+def start(role: str, *arguments: object, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A child in its role; `before` is a program that runs it (strace)."""
+    command = [*before, sys.executable, "-m", "tests.reliability.child", role, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def lines(child: subprocess.Popen[str]) -> list[str]:
+    """Everything it still says, once it has ended."""
+    if child.stdout is None:
+        raise AssertionError("children have a pipe")
+    return child.stdout.read().splitlines()
+
+
+def expect(child: subprocess.Popen[str], line: str) -> None:
+    """Wait until it says so."""
+    if child.stdout is None:
+        raise AssertionError("children have a pipe")
+    said = child.stdout.readline().strip()
+    if said != line:
+        raise AssertionError(f"expected {line!r}, heard {said!r}; it ended with {child.poll()}")

@@ -1,0 +1,42 @@
+"""Short forms of the long checks; `make reliability` runs them in full."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.reliability import faults, functions, kills, races, restarts
+
+
+def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
+    result = kills.kill_writers(tmp_path, rounds=6)
+    assert not result.faults
+    assert result.figures["events"]
+
+
+def test_rows_and_effects_are_right_when_functions_are_killed(tmp_path: Path) -> None:
+    result = functions.kill_functions(tmp_path, rounds=5)
+    assert not result.faults
+    assert result.figures["events"]
+
+
+@pytest.mark.skipif(
+    faults.STRACE is None and not os.environ.get("CI"),
+    reason="strace is missing: apt install strace",
+)
+def test_nothing_is_lost_when_a_write_or_sync_fails(tmp_path: Path) -> None:
+    result = faults.failing_calls(tmp_path, step=9, count=6)
+    assert not result.faults
+    assert int(str(result.figures["call sites"])) > 8
+
+
+def test_one_of_eight_processes_wins(tmp_path: Path) -> None:
+    assert not races.one_winner(tmp_path, rounds=60).faults
+
+
+def test_readers_that_follow_see_one_order(tmp_path: Path) -> None:
+    assert not races.tailing(tmp_path, events=6_000, writers=4, readers=2).faults
+
+
+def test_a_killed_log_serves_again(tmp_path: Path) -> None:
+    assert not restarts.restart(tmp_path, events=20_000).faults
