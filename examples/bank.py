@@ -1,3 +1,5 @@
+# The first page of the documentation, character for character; pyright's strict mode would find its import too many.
+# pyright: standard
 from dataclasses import dataclass
 from foldlog import App, Context, Decider, Rejected, command, event, handler, projection
 

@@ -58,7 +58,8 @@ def decide(command: Command, state: State) -> Sequence[Event]:
             return [Refunded(amount, reference)]
         case Refund(), Refunded():
             return []
-    raise Rejected("payment.not-possible", f"{command} does not fit {state}")
+        case _:
+            raise Rejected("payment.not-possible", f"{command} does not fit {state}")
 
 
 def evolve(state: State, event: Event) -> State:

@@ -77,6 +77,14 @@ async def undo(event: Recorded[OrderCancelled | LineConfirmedTooLate | OrderPaid
             return [Send(payment, event.key, Refund(reference))]
 
 
+def message(order_id: str, event: OrderShipped | OrderCancelled) -> tuple[News, str]:
+    match event:
+        case OrderShipped(tracking):
+            return News.SHIPPED, f"Order {order_id} is on its way: {tracking}."
+        case OrderCancelled(reason):
+            return News.CANCELLED, f"Order {order_id} was cancelled: {reason.value}."
+
+
 def to_the_outside(gateway: Gateway, post: PostOffice) -> list[object]:
     """The handlers that need the outside, bound to it."""
 
@@ -94,13 +102,9 @@ def to_the_outside(gateway: Gateway, post: PostOffice) -> list[object]:
 
     @handler("notify", retry=Backoff(attempts=3, first=0.02, ceiling=0.1))
     async def notify(event: Recorded[OrderShipped | OrderCancelled], ctx: Context) -> Send:
-        match event.data:
-            case OrderShipped(tracking, email):
-                news, text = News.SHIPPED, f"Order {event.key} is on its way: {tracking}."
-            case OrderCancelled(reason, email=email):
-                news, text = News.CANCELLED, f"Order {event.key} was cancelled: {reason.value}."
-        await post.send(ctx.id, email, text)
-        return Send(notification, event.key, RecordSent(news, email))
+        news, text = message(event.key, event.data)
+        await post.send(ctx.id, event.data.email, text)
+        return Send(notification, event.key, RecordSent(news, event.data.email))
 
     return [charge, give_back, notify]
 

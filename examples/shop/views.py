@@ -93,11 +93,7 @@ class RevenueRow:
     amount: Decimal = Decimal()
 
 
-def one_row(event: Any) -> str:
-    return "all"
-
-
-@projection("revenue", key=one_row)
+@projection("revenue", key=lambda _: "all")
 def revenue(row: RevenueRow | None, event: Captured | Refunded) -> RevenueRow:
     row = row or RevenueRow()
     match event:

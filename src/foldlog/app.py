@@ -257,8 +257,8 @@ class App:
         self._nudge()
         return count
 
-    async def serve(self) -> None:
-        """Open, run the functions until SIGTERM or Ctrl-C, stop cleanly. A second signal ends at once."""
+    async def serve(self, ready: Callable[[], object] | None = None) -> None:
+        """Open, call `ready`, run the functions until SIGTERM or Ctrl-C, stop cleanly. A second signal ends at once."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -273,6 +273,8 @@ class App:
             loop.add_signal_handler(number, on_signal, number)
         try:
             async with self:
+                if ready is not None:
+                    ready()
                 await stop.wait()
         finally:
             for number in signals:

@@ -1,7 +1,10 @@
 """URL scheme to engine: the only place that imports by name. A missing driver says which extra to install."""
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -38,9 +41,45 @@ def connect(url: str, kinds: KindFactory, now: Callable[[], int]) -> Store:
     return _engine(scheme).SqliteStore(path, kinds, now=now, **options)
 
 
+def is_url(text: str) -> bool:
+    """Whether this can only be meant as a store's URL, and not as a module or file."""
+    return text.partition(":")[0] in _ENGINES or "://" in text
+
+
+def absent(url: str) -> str:
+    """The file that a URL names, where it is not there yet, else ""; so that a reader with a typo makes no new log."""
+    scheme, _, _ = url.partition(":")
+    path = unquote(urlsplit(url).path)
+    return path if scheme == "sqlite" and path and not Path(path).exists() else ""
+
+
 def load(module: str) -> Any:
-    """A user's module, imported by name; for the command line."""
+    """A user's module, imported by name, from the current folder too; for the command line."""
+    _look_in(Path.cwd())
     return import_module(module)
+
+
+def load_file(path: Path) -> Any:
+    """A user's module, loaded from its file; its neighbours can be imported, as when Python runs the file."""
+    path = path.resolve()
+    _look_in(path.parent)
+    # The file's own name, so that a neighbour that imports it gets this module and not a second one.
+    name = path.stem if path.stem not in sys.modules and path.stem.isidentifier() else f"foldlog_app_{len(sys.modules)}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise Misconfigured(f"{path} is no Python file")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _look_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _engine(scheme: str) -> Any:

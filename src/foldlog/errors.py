@@ -124,9 +124,16 @@ class Unavailable(FoldlogError):
 
 
 class Misconfigured(FoldlogError):
-    """The code or a setting is wrong; raised only while starting."""
+    """The code or a setting is wrong; raised only while starting.
+
+    `faults` names every fault that was found, where there is more than one.
+    """
 
     code = "misconfigured"
+
+    def __init__(self, message: str = "", faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message or "; ".join(faults))
+        self.faults = faults or (self.message,)
 
 
 class Corrupt(FoldlogError):

@@ -15,11 +15,12 @@ COMMAND_ID_BYTES = 256  # room for "source/id" of a CloudEvent
 EVENT_BYTES = 1_048_576  # one body; larger payloads belong into a blob store (claim check)
 META_BYTES = 65_536  # ids, actor and headers of one event together
 NESTING = 64  # levels of JSON; deeper input is an attack or a bug
+INDEXED_BYTES = 1_024  # a row's key (a stream and a command id fit) or an indexed text: DynamoDB's keys end here
 ROW_BYTES = 4_194_304  # one row of a read model
 
 BATCH_EVENTS = 10_000  # events in one commit: a larger one would hold up every other writer
 BATCH_ROWS = 50_000  # row changes in one commit; a projection's page stays far below
-BATCH_BYTES = 67_108_864  # bodies in one commit
+BATCH_BYTES = 67_108_864  # bodies, envelopes and rows in one commit
 BATCH_STREAMS = 100  # streams in one commit: what DynamoDB's transactions allow as well
 
 PAGE = 1_000  # events of one read where the caller does not say

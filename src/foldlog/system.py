@@ -16,6 +16,7 @@ from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.handler import Handler
+from foldlog.model.message import Kind
 from foldlog.model.projection import Projection
 from foldlog.model.schema import Schemas, Upcast
 from foldlog.model.signature import hints, taken
@@ -58,9 +59,10 @@ def build(
     if not lease > 0 or not command_window > 0:
         raise Misconfigured("lease and command_window are seconds, more than 0")
     resolved = Resolved(parts)
-    if resolved.faults:
-        raise Misconfigured("; ".join(resolved.faults))
     clock = clock or SystemClock()
+    if resolved.faults:
+        resolved.note(lambda: connect(url, Kind, clock.now))  # a wrong URL is named together with the other faults
+        raise Misconfigured(faults=tuple(resolved.faults))
     ids = ids or TimeOrderedIds()
     schemas = resolved.schemas()
     store = connect(url, schemas.kind, clock.now)
@@ -85,10 +87,10 @@ class Resolved:
         self.upcasts: list[Upcast] = []
         self._commands: list[type] = []
         for part in parts:
-            self._try(lambda part=part: self._add(part))  # type: ignore[misc]  # mypy cannot infer a default argument
+            self.note(lambda part=part: self._add(part))  # type: ignore[misc]  # mypy cannot infer a default argument
         self._schemas: Schemas | None = None
         if not self.faults:
-            self._try(self._make_schemas)
+            self.note(self._make_schemas)
 
     def schemas(self) -> Schemas:
         """The codecs of all listed types."""
@@ -142,7 +144,8 @@ class Resolved:
         for function in (*self.views.values(), *self.effects.values()):
             function.bind(self._schemas)
 
-    def _try(self, work: Callable[[], object]) -> None:
+    def note(self, work: Callable[[], object]) -> None:
+        """Do `work`; if it fails, remember why."""
         try:
             work()
         except FoldlogError as error:

@@ -110,23 +110,21 @@ class Page:
         code = compile(tree, str(self._path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            self._runner.run(self._maybe_awaited(code))
+            if code.co_flags & inspect.CO_COROUTINE:
+                self._runner.run(self._awaited(code))
+            else:
+                exec(code, vars(self._module))  # noqa: S102  # runs what our own pages show
         return printed.getvalue()
 
-    async def _maybe_awaited(self, code: types.CodeType) -> None:
-        found = eval(code, vars(self._module))  # noqa: S307  # runs what our own pages show
-        if inspect.isawaitable(found):
-            await found
-        await asyncio.sleep(0)
+    async def _awaited(self, code: types.CodeType) -> None:
+        await eval(code, vars(self._module))  # noqa: S307  # as above
 
     def _written(self, block: Block) -> str:
         file = Path(block.title)
         file.write_text(block.text + "\n", "utf-8")
         if file.suffix != ".py":
             return ""
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", "")).startswith(os.getcwd()):
-                del sys.modules[name]
+        sys.modules.pop(file.stem, None)
         importlib.invalidate_caches()
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

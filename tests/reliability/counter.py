@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import sys
+from pathlib import Path
 
 from foldlog import App, Backoff, Context, Decider, Recorded, Send, command, event, handler, projection
 
@@ -63,19 +64,24 @@ async def effects(event: Recorded[Counted], ctx: Context) -> list[Send]:
     """Leaves one line outside for every effect; every seventh number fails once before it works."""
     if event.data.number % 7 == 0 and ctx.attempt == 1:
         raise RuntimeError("the world was not ready")
-    with open(sys.argv[2], "ab") as file:  # noqa: ASYNC230, PTH123 - an append of one line is the effect
+    with WORLD[0].open("ab") as file:  # noqa: ASYNC230 - an append of one line is the effect
         file.write(f"{event.id} {event.stream} {event.version}\n".encode())
     return [Send(echo, event.key, Hear(event.id))]
 
 
-def make(url: str) -> App:
+WORLD = [Path("effects.txt")]
+"""Where effects are left: the file outside of the store."""
+
+
+def make(url: str, world: Path) -> App:
     """The app on one store; the lease is short, so that a killed owner's functions go on soon."""
+    WORLD[0] = world
     return App(url, [counter, echo, sums, numbers, effects], lease=0.3)
 
 
-async def main(url: str, seed: str) -> None:
+async def main(url: str, world: str, seed: str) -> None:
     """Counts for ever on eight streams."""
-    async with make(url) as app:
+    async with make(url, Path(world)) as app:
         os.write(1, b"open\n")
 
         async def one(stream: int) -> None:
@@ -87,4 +93,4 @@ async def main(url: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[3]))
+    asyncio.run(main(*sys.argv[1:]))

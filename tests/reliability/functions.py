@@ -26,9 +26,7 @@ def kill_functions(folder: Path, rounds: int) -> Result:
         time.sleep(chance.uniform(0.0, 0.4))
         child.kill()
         acknowledged.update(lines(child))
-        child.wait()
-    sys.argv[2:] = [str(outside)]
-    figures, faults = asyncio.run(_compare(url, acknowledged))
+    figures, faults = asyncio.run(_compare(url, outside, acknowledged))
     effects = [line.split() for line in outside.read_text().splitlines()]
     ids = figures.pop("ids")
     faults += [f"no effect of {missing}" for missing in ids - {line[0] for line in effects if line}]
@@ -37,9 +35,9 @@ def kill_functions(folder: Path, rounds: int) -> Result:
     return Result("kill -9 on projections and handlers", shown, faults)
 
 
-async def _compare(url: str, acknowledged: set[str]) -> tuple[dict[str, Any], list[str]]:
+async def _compare(url: str, outside: Path, acknowledged: set[str]) -> tuple[dict[str, Any], list[str]]:
     faults: list[str] = []
-    async with make(url) as app:
+    async with make(url, outside) as app:
         await app.settle(timeout=300)
         expected: Counter[str] = Counter()
         last: dict[str, list[int]] = {}

@@ -29,7 +29,6 @@ def kill_writers(folder: Path, rounds: int) -> Result:
         time.sleep(chance.uniform(0.0, 0.25))
         child.kill()
         acknowledged.update(lines(child))
-        child.wait()
         after = asyncio.run(_tally(url, after, found, sizes))
     faults = [f"lost {name}" for name in acknowledged if name not in found]
     faults += [

@@ -25,10 +25,15 @@ def start(role: str, *arguments: object, before: Sequence[str] = ()) -> subproce
 
 
 def lines(child: subprocess.Popen[str]) -> list[str]:
-    """Everything it still says, once it has ended."""
+    """Everything it still says until it ends; then its pipes are closed."""
     if child.stdout is None:
         raise AssertionError("children have a pipe")
-    return child.stdout.read().splitlines()
+    said = child.stdout.read().splitlines()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+    return said
 
 
 def expect(child: subprocess.Popen[str], line: str) -> None:

@@ -27,7 +27,7 @@ def one_winner(folder: Path, rounds: int, processes: int = 8) -> Result:
             won.update(_heard(child).split())
         faults += [f"round {number}: {won[what]} winners by {what}" for what in ("version", "tag") if won[what] != 1]
     for child in children:
-        child.communicate()
+        lines(child)
     stored = asyncio.run(_stored(url))
     if stored != {"race": rounds, "tag": rounds}:
         faults.append(f"stored {stored}, expected {rounds} of each")
@@ -43,8 +43,8 @@ def tailing(folder: Path, events: int, writers: int = 8, readers: int = 4) -> Re
         expect(child, "open")
     bursts = [start("burst", url, f"w{number}", events // writers) for number in range(writers)]
     ends = [lines(child)[-1:] for child in tails]
-    for child in (*tails, *bursts):
-        child.communicate()
+    for child in bursts:
+        lines(child)
     seen = {line for end in ends for line in end}
     faults = [] if len(seen) == 1 and all(ends) else [f"readers disagree: {ends}"]
     faults += [f"{line}: not {events} events in order" for line in seen if line.split()[:2] != [str(events), "0"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 from foldlog.ports.store import Append, Batch
 from tests.reliability.child import draft, open_store
 from tests.reliability.counter import Count, counter, make
-from tests.reliability.processes import ROOT, Result, expect, start
+from tests.reliability.processes import ROOT, Result, expect, lines, start
 
 
 def restart(folder: Path, events: int) -> Result:
@@ -21,7 +21,7 @@ def restart(folder: Path, events: int) -> Result:
     expect(child, "open")
     time.sleep(1)
     child.kill()
-    child.wait()
+    lines(child)
     began = time.perf_counter()
     command = [sys.executable, "-m", "tests.reliability.restarts", f"sqlite:{path}"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -43,7 +43,7 @@ async def _fill(path: Path, events: int) -> None:
 
 
 async def _answer(url: str) -> None:
-    async with make(url) as app:
+    async with make(url, Path(os.devnull)) as app:
         await app.send(counter, "restart", Count(1))
         os._exit(0)  # the time to the first answer is what counts
 

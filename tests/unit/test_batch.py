@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from foldlog import limits
 from foldlog.engines.batch import (
-    INDEXED_BYTES,
     check_batch,
     check_index_value,
     check_range,
@@ -62,7 +61,7 @@ def test_every_finite_value_of_an_index_is_taken_unless_too_long(value):
     try:
         check_index_value(value)
     except TooLarge:
-        assert len(value.encode()) > INDEXED_BYTES
+        assert len(value.encode()) > limits.INDEXED_BYTES
     except Invalid:
         assert max(value) >= "\ud800"
 
@@ -94,7 +93,7 @@ def test_limits_are_met_exactly():
     check_batch(Batch([Append("cart-1", [DRAFT] * limits.BATCH_EVENTS)]))
     check_batch(Batch([Append(f"cart-{number}", [DRAFT]) for number in range(limits.BATCH_STREAMS)]))
     check_batch(Batch(rows=[Delete(TABLE, RowKey("", str(number))) for number in range(limits.BATCH_ROWS)]))
-    check_batch(Batch(rows=[Delete(TABLE, RowKey("", "x" * INDEXED_BYTES))]))
+    check_batch(Batch(rows=[Delete(TABLE, RowKey("", "x" * limits.INDEXED_BYTES))]))
 
 
 @pytest.mark.parametrize(

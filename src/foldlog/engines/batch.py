@@ -31,7 +31,6 @@ from foldlog.ports.store import (
     Table,
 )
 
-INDEXED_BYTES = 1_024  # a row's key (a stream and a command id fit) or an indexed text: DynamoDB's sort keys end here
 _INT64 = 2**63
 
 
@@ -51,12 +50,12 @@ def check_batch(batch: Batch) -> None:
     if events > limits.BATCH_EVENTS:
         raise TooLarge(f"{events} events in one commit, at most {limits.BATCH_EVENTS}: commit them in parts")
     size = sum([_check_append(append) for append in appends])
-    if size > limits.BATCH_BYTES:
-        raise TooLarge(f"{size} bytes of events in one commit, at most {limits.BATCH_BYTES}: commit them in parts")
     if len(appends) > 1 and len({(append.tenant, append.stream) for append in appends}) < len(appends):
         raise Invalid("a stream stands twice in one batch: write one append with all its events")
     for change in rows:
-        _check_row(change)
+        size += _check_row(change)
+    if size > limits.BATCH_BYTES:
+        raise TooLarge(f"{size} bytes in one commit, at most {limits.BATCH_BYTES}: commit them in parts")
     if len(rows) > 1 and len({(change.table.name, change.key) for change in rows}) < len(rows):
         raise Invalid("a row stands twice in one batch: write one change with what comes of both")
 
@@ -168,17 +167,19 @@ def _check_condition(condition: Condition) -> None:
     _check_whole("position", condition.after, 0)
 
 
-def _check_row(change: RowChange) -> None:
+def _check_row(change: RowChange) -> int:
     table, key, wanted = change.table, change.key, change.if_version
     _check_table(table)
     _check_tenant(key.tenant)
-    check_text("row key", key.key, INDEXED_BYTES)
+    check_text("row key", key.key, limits.INDEXED_BYTES)
     if wanted is not None or isinstance(change, Check):
         _check_whole("row version", wanted, 0)
     if isinstance(change, Put):
         _check_put(change)
-    elif not isinstance(change, Check | Delete):
+        return len(change.value)
+    if not isinstance(change, Check | Delete):
         raise Invalid(f"a row is changed by Put, Delete or Check, not {type(change).__name__}")
+    return 0
 
 
 def _check_put(put: Put) -> None:
@@ -208,8 +209,8 @@ def _check_indexed_text(text: str) -> None:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise Invalid("an indexed text has a lone surrogate") from error
-    if size > INDEXED_BYTES:
-        raise TooLarge(f"an indexed text of {size} bytes, at most {INDEXED_BYTES}: index a part of it")
+    if size > limits.INDEXED_BYTES:
+        raise TooLarge(f"an indexed text of {size} bytes, at most {limits.INDEXED_BYTES}: index a part of it")
 
 
 # The same few names come with every commit, so that looking them up is all that most checks cost.

@@ -66,7 +66,7 @@ class MemoryStore:
     def __init__(self, kinds: KindFactory = Kind, *, start: int = 0, now: Callable[[], int] = _micros) -> None:
         self.capabilities = Capabilities(tags=True, order=True, batch_streams=limits.BATCH_STREAMS, durable=False)
         self.identity = Identity(secrets.token_hex(16), 1)
-        self._log = _Log(kinds, start)
+        self._log = _Log(kinds, start, self.identity.log)
         self._tables: dict[str, _Table] = {}
         self._now, self._latest = now, 0
         self._is_open = False
@@ -151,8 +151,8 @@ class MemoryStore:
 class _Log:
     """The events by position, and for each question that a query asks the positions of those that may match."""
 
-    def __init__(self, kinds: KindFactory, start: int) -> None:
-        self._make_kind, self._start = kinds, start
+    def __init__(self, kinds: KindFactory, start: int, log: str) -> None:
+        self._make_kind, self._start, self._log = kinds, start, log
         self._kinds: dict[tuple[str, str, int, str], Kind] = {}
         self._events: list[Recorded[Any]] = []
         self._tags: dict[int, frozenset[str]] = {}
@@ -183,7 +183,7 @@ class _Log:
             position = self._start + len(self._events) + 1
             kind = self._kind(category, draft)
             event: Recorded[Any] = Recorded(
-                position, tenant, stream, len(events) + 1, kind, now, draft.meta, draft.body
+                position, tenant, stream, len(events) + 1, kind, now, draft.meta, draft.body, self._log
             )
             self._events.append(event)
             events.append(event)

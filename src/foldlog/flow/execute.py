@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -11,12 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Conflict, Invalid, Rejected
+from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Undecodable
 from foldlog.flow.project import View, inline_changes
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Context
-from foldlog.model.message import Draft, Kind, Meta, Receipt, Recorded, Send, encode_meta, to_datetime
+from foldlog.model.message import Draft, Kind, Meta, Receipt, Recorded, Send, decode_meta, encode_meta, to_datetime
 from foldlog.model.principal import Principal
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
@@ -50,7 +51,6 @@ class Outcome(msgspec.Struct, frozen=True):
 
     digest: str
     version: int
-    position: int | None = None
     count: int = 0
     rejected: tuple[str, str, Any] | None = None
 
@@ -84,7 +84,18 @@ class Decision:
             if kind not in decoders:
                 decoders[kind] = kind.decode if kind.type in self._names else None
             if (decode := decoders[kind]) is not None:
-                state = evolve(state, decode(event.body))
+                try:
+                    data = decode(event.body)
+                except Undecodable:
+                    data = event.data  # raises again, and says where the event stands
+                state = evolve(state, data)
+        return state
+
+    def after(self, state: Any, events: Sequence[Any]) -> Any:
+        """The state after events that were just decided."""
+        for event in events:
+            if type(event) in self.events:
+                state = self.decider.evolve(state, event)
         return state
 
 
@@ -128,7 +139,8 @@ class Execute:
             except Conflict as conflict:
                 self._states.pop((origin.tenant, stream), None)
                 if memory and conflict.row == f"{COMMANDS.name}/{memory.key.key}":
-                    return await self._remembered(run, memory)
+                    if receipt := await self._remembered(run, memory):
+                        return receipt
                 if conflict.row and any(conflict.row == f"{row.table.name}/{row.key.key}" for row in extra):
                     raise
                 if attempt == limits.COMMAND_ATTEMPTS - 1:
@@ -138,6 +150,8 @@ class Execute:
 
     async def state(self, decision: Decision, key: str, tenant: str = "") -> tuple[Any, int]:
         """The state of one entity as it is now, and the version of its stream."""
+        if decision.decider.scope is not None:
+            raise Invalid(f"{decision.decider} decides by tags: its state belongs to a command, not to a key")
         stream = stream_of(decision.decider.category, key)
         loaded = await self._load(decision, stream, check_tenant(tenant), refresh=True)
         return loaded.state, loaded.version
@@ -146,6 +160,8 @@ class Execute:
         decision = self._decisions.get(send.decider)
         if decision is None:
             raise Invalid(f"unknown decider {send.decider!r}; known: {', '.join(sorted(self._decisions)) or 'none'}")
+        if not isinstance(send.key, str):
+            raise Invalid(f"the key of {send.decider!r} is a text, not {type(send.key).__name__}")
         if type(send.command) not in decision.commands:
             known = ", ".join(sorted(one.__name__ for one in decision.commands))
             raise Invalid(f"decider {send.decider!r} takes {known}, not {type(send.command).__name__}")
@@ -171,7 +187,8 @@ class Execute:
             raise refusal
         if not events:
             await self._remember(run, loaded.version, None)
-            return Receipt(run.stream, loaded.version, None, (), run.origin.tenant, run.command_id)
+            version = loaded.version if loaded.condition is None else await self._version(run)
+            return Receipt(run.stream, version, None, (), run.origin.tenant, run.command_id)
         return await self._commit(run, loaded, events)
 
     def _decide(self, run: "_Run", state: Any) -> Sequence[Any]:
@@ -189,6 +206,8 @@ class Execute:
 
     async def _commit(self, run: "_Run", loaded: Loaded, events: Sequence[Any]) -> Receipt:
         drafts, decoded = self._drafts(run, events)
+        # Before the commit: an event that evolve cannot take must never come into the log.
+        state = run.decision.after(loaded.state, decoded)
         expected = loaded.version if loaded.condition is None or self._needs_version(run) else ANY
         rows = [*run.extra]
         if self._inline:
@@ -200,10 +219,6 @@ class Execute:
         append = Append(run.stream, drafts, expected, run.origin.tenant, loaded.condition)
         (done,) = await self._store.commit(Batch((append,), rows))
         if loaded.condition is None:
-            state, evolve, known = loaded.state, run.decision.decider.evolve, run.decision.events
-            for event in decoded:
-                if type(event) in known:
-                    state = evolve(state, event)
             self._keep(run.origin.tenant, run.stream, state, done.version)
         return Receipt(
             run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id
@@ -230,7 +245,8 @@ class Execute:
                 "",
                 origin.headers,
             )
-            drafts.append(Draft(mark.name, mark.version, body, encode_meta(meta), tags))
+            raw = encode_meta(meta) if drafts else _checked(meta)
+            drafts.append(Draft(mark.name, mark.version, body, raw, tags))
             decoded.append(again)
         return drafts, decoded
 
@@ -256,8 +272,9 @@ class Execute:
         if decider.scope is None:
             raise AssertionError("only deciders with a scope come here")
         query = decider.scope(run.command)
-        if not isinstance(query, Query) or not (query.tags or query.types or query.any_of):
-            raise Invalid(f"scope of {decider} must return a Query by types or tags")
+        sides = (query.any_of or (query,)) if isinstance(query, Query) else ()
+        if not sides or not all(side.tags or side.types for side in sides) or any(_says_more(side) for side in sides):
+            raise Invalid(f"scope of {decider} must return a Query by types or tags, and by nothing else")
         query = _of_tenant(query, run.origin.tenant)
         state, after, head, more = decider.initial, 0, 0, True
         while more:
@@ -266,11 +283,12 @@ class Execute:
             more = page.more
             after = page.events[-1].position if page.events else after
             head = max(page.head, after)
-        version = 0
-        if self._needs_version(run):
-            last = await self._store.read(Query(stream=run.stream, tenant=run.origin.tenant), 0, 1, backward=True)
-            version = last.events[0].version if last.events else 0
+        version = await self._version(run) if self._needs_version(run) else 0
         return Loaded(state, version, True, Condition(query, head))
+
+    async def _version(self, run: "_Run") -> int:
+        last = await self._store.read(Query(stream=run.stream, tenant=run.origin.tenant), 0, 1, backward=True)
+        return last.events[0].version if last.events else 0
 
     def _needs_version(self, run: "_Run") -> bool:
         return bool(self._inline or run.memory)
@@ -294,16 +312,17 @@ class Execute:
 
     def _memory_row(self, memory: "_Memory", version: int, rejected: tuple[str, str, Any] | None, count: int) -> Put:
         try:
-            value = msgspec.json.encode(Outcome(memory.digest, version, None, count, rejected))
-        except (TypeError, ValueError) as error:
+            value = msgspec.json.encode(Outcome(memory.digest, version, count, rejected))
+        except (TypeError, ValueError, RecursionError) as error:
             raise Invalid(f"the data of a Rejected must be JSON-able: {error}") from error
         expires = self._clock.now() + int(self._window * 1e6)
         return Put(COMMANDS, memory.key, value, if_version=0, expires=expires)
 
-    async def _remembered(self, run: "_Run", memory: "_Memory") -> Receipt:
+    async def _remembered(self, run: "_Run", memory: "_Memory") -> Receipt | None:
+        """The first answer to this command id; None where it has just been forgotten."""
         row = (await self._store.get(COMMANDS, [memory.key])).get(memory.key)
         if row is None:
-            raise Conflict(f"command id {run.command_id!r}", "remembered", "expired meanwhile")
+            return None
         outcome = msgspec.json.decode(row.value, type=Outcome)
         if outcome.digest != memory.digest:
             raise Invalid(f"command id {run.command_id!r} was used before, for another command to {run.stream}")
@@ -315,12 +334,14 @@ class Execute:
             after = outcome.version - outcome.count
             while len(found) < outcome.count:
                 page = await self._store.read(query, after + len(found), outcome.count - len(found))
+                if not page.events:
+                    raise Corrupt(f"{run.stream}: events of command id {run.command_id!r} are gone from the log")
                 found += page.events
         return Receipt(
             run.stream,
             outcome.version,
             found[-1].position if found else None,
-            tuple(event.data for event in found),
+            tuple(_decodable(found)),
             run.origin.tenant,
             run.command_id,
             repeated=True,
@@ -341,6 +362,27 @@ class _Run(NamedTuple):
     origin: Origin
     memory: _Memory | None
     extra: Sequence[RowChange]
+
+
+def _checked(meta: Meta) -> bytes:
+    """The envelope as JSON, once it is sure that it reads as it was written; the events of a command share it."""
+    try:
+        raw = encode_meta(meta)
+        if decode_meta(raw) == meta:
+            return raw
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise Invalid(f"principal, correlation, traceparent or headers cannot be stored: {error}") from error
+    raise Invalid("headers that JSON does not give back as they are: NaN, infinities and tuples do not survive")
+
+
+def _decodable(events: Sequence[Recorded[Any]]) -> Iterator[Any]:
+    for event in events:
+        with suppress(Undecodable):
+            yield event.data
+
+
+def _says_more(query: Query) -> bool:
+    return any(said is not None for said in (query.stream, query.category, query.since, query.until))
 
 
 def _of_tenant(query: Query, tenant: str) -> Query:

@@ -5,5 +5,6 @@ query     what to read                    codec      values to bytes and back, s
 schema    stored names to types, upcasts  message    Recorded, Draft, Send, Receipt
 decider   decide and evolve               projection a fold that keeps rows
 handler   an effect and its verdicts      retry      when to try again
-signature which events a function takes   clock, principal
+shape     a type as JSON sees it           clock, principal
+signature which events a function takes
 """

@@ -12,6 +12,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Invalid, Misconfigured, TooLarge, Undecodable
+from foldlog.model.shape import fault, holds_anything, same, shape_of, unstorable
 
 T = TypeVar("T")
 
@@ -19,11 +20,12 @@ T = TypeVar("T")
 class Codec(Generic[T]):
     """Encodes and decodes values of one type. `what` names it in error messages."""
 
-    __slots__ = ("_decoder", "decode_strictly", "encode_loosely", "most", "what")
+    __slots__ = ("_decoder", "_loose", "_shape", "decode_strictly", "encode_loosely", "most", "what")
 
     def __init__(self, type: Any, what: str, most: int = limits.EVENT_BYTES) -> None:
         try:
             self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, strict=True)
+            self._shape = shape_of(type)
         except NameError as error:
             raise Misconfigured(
                 f"{what}: {error}. The annotation cannot be resolved: define the name at module level, and import it "
@@ -31,6 +33,9 @@ class Codec(Generic[T]):
             ) from error
         except TypeError as error:
             raise Misconfigured(f"{what} cannot be stored: {error}") from error
+        if name := unstorable(self._shape):
+            raise Misconfigured(f"{what} cannot be stored: it holds a {name}, which JSON does not know")
+        self._loose = holds_anything(self._shape)
         self.decode_strictly: Callable[[bytes], T] = self._decoder.decode
         self.encode_loosely: Callable[[Any], bytes] = msgspec.json.Encoder().encode
         self.what, self.most = what, most
@@ -40,14 +45,13 @@ class Codec(Generic[T]):
         try:
             body = self.encode_loosely(value)
             again = self.decode_strictly(body)
-            if again != value and not self._same(again, body):
+            if (self._loose or again != value) and not same(value, again):
                 raise Invalid(f"{self.what} would be read as {_short(again)}, not as {_short(value)}: {_HINT}")
         except msgspec.ValidationError as error:
             raise Invalid(f"{self.what} does not fit its own fields: {error}") from error
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise Invalid(f"{self.what} cannot be stored: {error or type(error).__name__}") from error
-        if len(body) > self.most:
-            raise TooLarge(f"{self.what} has {len(body):,} bytes; the limit is {self.most:,}")
+        self._check_size(len(body))
         if body.count(b"{") + body.count(b"[") > limits.NESTING:
             parse_json(body)
         return body, again
@@ -56,44 +60,45 @@ class Codec(Generic[T]):
         """The stored value. Errors: `Undecodable`."""
         try:
             return self.decode_strictly(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except Exception as error:  # of msgspec, or of the class's own __post_init__
             raise Undecodable(
                 f"the stored {self.what} does not fit the code: {error}. Change the type back, or give it a new version "
                 "and an Upcast"
             ) from error
 
     def from_outside(self, data: bytes | str) -> T:
-        """A value from text that somebody else wrote: strict JSON, no unknown fields anywhere. Errors: `Invalid`."""
+        """A value from text that somebody else wrote: strict JSON, no unknown fields anywhere.
+
+        Errors: `Invalid`, `TooLarge`.
+        """
+        self._check_size(len(data))
         raw = parse_json(data)
         try:
             value = self.decode_strictly(data if isinstance(data, bytes) else data.encode())
         except (msgspec.MsgspecError, RecursionError) as error:
             raise Invalid(f"{self.what}: {error}") from error
-        unknown = _unknown(raw, msgspec.to_builtins(value), "$")
-        if unknown:
-            raise Invalid(f"{self.what} has no field {unknown}")
+        if found := fault(raw, self._shape):
+            raise Invalid(f"{self.what} {found}")
         return value
 
-    def _same(self, again: T, body: bytes) -> bool:
-        # Types that do not compare by value (Struct with eq=False) are equal when they are written alike; NaN, which
-        # is written as null, is never let through here.
-        kind = type(again)
-        return kind.__eq__ is object.__eq__ and b"null" not in body and self.encode_loosely(again) == body
+    def _check_size(self, size: int) -> None:
+        if size > self.most:
+            raise TooLarge(f"{self.what} has {size:,} bytes; the limit is {self.most:,}")
 
 
-_HINT = "NaN, infinities, lists for tuples and values inside Any do not survive storage"
+_HINT = "NaN, infinities, lists for tuples, time zones with seconds, values that JSON has no word for do not survive"
 
 
-def parse_json(data: bytes | str) -> Any:
+def parse_json(data: bytes | str, nesting: int = limits.NESTING) -> Any:
     """Strict JSON from outside (RFC 8259, with I-JSON's ban on duplicate keys, RFC 7493): no NaN, no infinities, no
-    duplicate keys, no lone surrogates, at most `limits.NESTING` levels. Errors: `Invalid`."""
+    duplicate keys, no lone surrogates, at most `nesting` levels. Errors: `Invalid`."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
         text.encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise Invalid(f"not acceptable as JSON: {error or 'nested too deeply'}") from error
-    _check_depth(value)
+    _check_depth(value, nesting)
     return value
 
 
@@ -124,11 +129,11 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Any, nesting: int) -> None:
     level, depth = [value], 0
     while level:
-        if depth > limits.NESTING:
-            raise Invalid(f"not acceptable as JSON: nested deeper than {limits.NESTING} levels")
+        if depth > nesting:
+            raise Invalid(f"not acceptable as JSON: nested deeper than {nesting} levels")
         depth += 1
         deeper: list[Any] = []
         for one in level:
@@ -146,21 +151,6 @@ def _checked_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise Invalid("not acceptable as JSON: a lone surrogate") from error
-
-
-def _unknown(raw: Any, known: Any, path: str) -> str:
-    """The path of the first key of `raw` that `known` does not have, or ""."""
-    if isinstance(raw, dict) and isinstance(known, dict):
-        for key, value in raw.items():
-            if key not in known:
-                return f"{path}.{key}"
-            if found := _unknown(value, known[key], f"{path}.{key}"):
-                return found
-    if isinstance(raw, list) and isinstance(known, list | tuple):
-        for number, (one, other) in enumerate(zip(raw, known, strict=False)):
-            if found := _unknown(one, other, f"{path}[{number}]"):
-                return found
-    return ""
 
 
 def _short(value: object) -> str:

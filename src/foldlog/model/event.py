@@ -76,7 +76,9 @@ def _frozen(cls: type[T], kind: str) -> type[T]:
     if params is None:
         return dataclass(frozen=True, slots=True)(cls)
     if not params.frozen:
-        raise Misconfigured(f"{kind} {cls.__name__} is a dataclass that can change: write frozen=True, or no @dataclass")
+        raise Misconfigured(
+            f"{kind} {cls.__name__} is a dataclass that can change: write frozen=True, or no @dataclass"
+        )
     return cls
 
 

@@ -26,6 +26,10 @@ class Retry:
     after: float
     why: str = ""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.after < 1e9:
+            raise Invalid(f"Retry wants seconds from 0 to a billion, not {self.after!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Skip:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from foldlog.errors import Undecodable
+from foldlog.errors import Corrupt, Undecodable
 
 E = TypeVar("E")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 encode_meta: Callable[[Meta], bytes] = msgspec.json.Encoder().encode
-_decode_meta = msgspec.json.Decoder(Meta).decode
+decode_meta: Callable[[bytes], Meta] = msgspec.json.Decoder(Meta).decode
 
 
 def _unbound(_body: bytes) -> Any:
@@ -84,7 +84,7 @@ class Recorded(msgspec.Struct, Generic[E], frozen=True, gc=False):
     """A stored event and its envelope: raw columns; the decoded parts are properties, worked out when asked for.
 
     `position` is the place in the whole log, `version` the number in the stream (from 1), `time` the store's clock in
-    microseconds since 1970. `data` raises `Undecodable` where the body does not fit the code, or no listed part knows
+    microseconds since 1970, `log` the random id of the log that it stands in. `data` raises `Undecodable` where the body does not fit the code, or no listed part knows
     the type; everything else can still be read.
     """
 
@@ -109,8 +109,11 @@ class Recorded(msgspec.Struct, Generic[E], frozen=True, gc=False):
 
     @property
     def meta(self) -> Meta:
-        """The envelope's JSON part, decoded."""
-        return _decode_meta(self.raw_meta)
+        """The envelope's JSON part, decoded. Errors: `Corrupt`."""
+        try:
+            return decode_meta(self.raw_meta)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Corrupt(f"{self.stream}@{self.version} (position {self.position}): its envelope: {error}") from error
 
     @property
     def id(self) -> str:

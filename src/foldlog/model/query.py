@@ -52,9 +52,9 @@ class Query:
         for side in sides:
             if replace(side, types=(), tags=()) != Query(tenant=side.tenant) or not (side.types or side.tags):
                 raise Invalid("only queries by types and tags can be joined with |")
-            if side.tenant != sides[0].tenant:
+            if (side.tenant or "") != (sides[0].tenant or ""):
                 raise Invalid("queries of different tenants cannot be joined with |")
-        return Query(any_of=sides, tenant=sides[0].tenant)
+        return Query(any_of=sides, tenant=sides[0].tenant or "")
 
 
 def check_tag(tag: str) -> str:

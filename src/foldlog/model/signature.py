@@ -3,7 +3,8 @@
 import types
 import typing
 from collections.abc import Callable
-from inspect import Parameter, signature
+from functools import partial
+from inspect import Parameter, signature, unwrap
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from foldlog.errors import Misconfigured
@@ -26,15 +27,50 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def hints(function: Callable[..., Any], what: str) -> dict[str, Any]:
-    """The resolved annotations of a function. Errors: `Misconfigured` with the cure."""
-    try:
-        return typing.get_type_hints(function)
-    except NameError as error:
-        raise Misconfigured(
-            f"{what}: {error}. Its annotations cannot be resolved: define the class at module level and import it for "
-            "real (not under TYPE_CHECKING), or name the events with on="
-        ) from error
+class Hints(dict[str, Any]):
+    """Resolved annotations; asking for one that cannot be resolved raises `Misconfigured` with the cure."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __getitem__(self, name: str) -> Any:
+        found = super().__getitem__(name)
+        if isinstance(found, _Unresolved):
+            raise Misconfigured(
+                f"{self._what}: {found.error}. Its annotations cannot be resolved: define the class at module level and "
+                "import it for real (not under TYPE_CHECKING), or name the events with on="
+            ) from found.error
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+
+class _Unresolved(NamedTuple):
+    error: Exception
+
+
+def hints(function: Callable[..., Any], what: str) -> Hints:
+    """The annotations of a function, each resolved by itself, so that `on=` can stand for one that cannot be."""
+    plain = _plain(function)
+    found = Hints(what)
+    for name, annotation in getattr(plain, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            found.update(typing.get_type_hints(alone, getattr(plain, "__globals__", {})))
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+            found[name] = _Unresolved(error)
+    return found
+
+
+def _plain(function: Any) -> Any:
+    """The function that carries the annotations of a partial, a wrapper or an object with `__call__`."""
+    while isinstance(function, partial):
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = getattr(type(function), "__call__", function)
+    return unwrap(function)
 
 
 def taken(function: Callable[..., Any], index: int, what: str, kind: str, on: Any = None) -> Takes:
@@ -82,9 +118,10 @@ def wants(function: Callable[..., Any], index: int, annotation: type, what: str)
 
 
 def _wants_recorded(function: Callable[..., Any], name: str) -> bool:
-    annotation = getattr(function, "__annotations__", {}).get(name)
+    annotation = getattr(_plain(function), "__annotations__", {}).get(name)
     text = annotation if isinstance(annotation, str) else ""
-    return annotation is Recorded or get_origin(annotation) is Recorded or text.startswith("Recorded")
+    bare = text.partition("[")[0].rpartition(".")[2]
+    return annotation is Recorded or get_origin(annotation) is Recorded or bare == "Recorded"
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -65,13 +65,14 @@ async def a_number_wants_exactly_that_version(store: Store) -> None:
     await refuses(Conflict, store, Batch([append("cart-2", expected=1)]))
 
 
-async def a_conflict_leaves_no_gap(store: Store) -> None:
+async def a_conflict_leaves_no_gap_in_versions(store: Store) -> None:
     first = await write(store, "cart-1")
     await refuses(Conflict, store, Batch([append("cart-1", 5, expected=NONE)]))
     second = await write(store, "cart-1")
     assert second.version == 2
     if store.capabilities.order and first.position is not None:
-        assert second.position == first.position + 1
+        assert second.position is not None
+        assert second.position > first.position
 
 
 async def an_event_is_read_as_it_was_written(store: Store) -> None:
@@ -121,8 +122,8 @@ async def keys_are_compared_byte_by_byte(store: Store) -> None:
 
 
 async def events_of_one_sort_share_their_kind(store: Store) -> None:
-    await write(store, "cart-1", [draft("paid"), draft("paid"), draft("sent")])
-    first, second, other = await read_all(store)
+    await write(store, "cart-1", [draft("paid"), draft("sent"), draft("paid")])
+    first, other, second = await read_all(store)
     assert first.kind is second.kind
     assert first.kind is not other.kind
 

@@ -118,11 +118,13 @@ async def a_log_may_start_anywhere(connect: Connect) -> None:
     assert first.version == 3
     if store.capabilities.order:
         positions = [event.position for event in await read_all(store, limit=2)]
-        assert positions == [START + 1, START + 2, START + 3, START + 4]
-        assert await store.head() == START + 4
-        assert [e.position for e in (await store.read(Query(), START + 3)).events] == [START + 4]
-        backward = await read_all(store, Query(category="cart"), START + 3, 1, backward=True)
-        assert [event.position for event in backward] == [START + 2, START + 1]
+        assert positions[0] == START + 1
+        assert positions == sorted(set(positions))
+        assert len(positions) == 4
+        assert await store.head() == positions[3]
+        assert [e.position for e in (await store.read(Query(), positions[2])).events] == positions[3:]
+        backward = await read_all(store, Query(category="cart"), positions[2], 1, backward=True)
+        assert [event.position for event in backward] == positions[1::-1]
         assert [event.version for event in (await store.read(Query(stream="cart-1"), 1)).events] == [2, 3]
     await store.close()
 
@@ -137,7 +139,7 @@ async def conditions_hold_in_a_log_that_starts_late(connect: Connect) -> None:
     done = await write(store, "cart-1", taken, condition=condition)
     assert done.position == START + 1
     await refuses(Conflict, store, Batch([append("cart-2", taken, condition=condition)]))
-    await write(store, "cart-2", taken, condition=Condition(Query(tags=("seat:1",)), START + 1))
+    await write(store, "cart-2", taken, condition=Condition(Query(tags=("seat:1",)), await store.head()))
     await store.close()
 
 
@@ -165,7 +167,8 @@ async def everything_is_there_after_reopening(connect: Connect) -> None:
     done = await write(store, "cart-1", expected=2)
     assert done.version == 3
     if store.capabilities.order:
-        assert done.position == head + 1
+        assert done.position is not None
+        assert done.position > head
     await refuses(Conflict, store, Batch([append("cart-1", expected=2)]))
     await store.close()
 

@@ -76,11 +76,11 @@ class Appends:
     def append(self, append: Append) -> Appended:
         """Take the append; `flush` writes it."""
         tenant, stream, drafts = append.tenant, append.stream, append.drafts
-        id, version = self._head_of(append)
-        if not id:
+        number, version = self._head_of(append)
+        if not number:
             self._stream += 1
-            id = self._stream
-            self._streams.append((id, tenant, stream))
+            number = self._stream
+            self._streams.append((number, tenant, stream))
         category = stream.partition("-")[0]
         position, time, ids, events = self._head, self._time, self._kinds.ids, self._events
         for draft in drafts:
@@ -90,11 +90,11 @@ class Appends:
             version += 1
             said = category, draft.type, draft.schema, draft.encoding
             kind = ids.get(said) or self._new_kind(said)
-            events.append((position, id, version, kind, time, tenant, draft.meta, draft.body))
+            events.append((position, number, version, kind, time, tenant, draft.meta, draft.body))
             if draft.tags:
                 self._tags.extend([(tenant, tag, position) for tag in dict.fromkeys(draft.tags)])
         self._head = position
-        self._heads[tenant, stream] = id, version
+        self._heads[tenant, stream] = number, version
         return Appended(version, position, time)
 
     def flush(self) -> None:
@@ -132,7 +132,7 @@ class Appends:
             raise condition_conflict(condition, found[0])
 
     def _new_kind(self, said: tuple[str, str, int, str]) -> int:
-        id = self._kinds.newest + 1
-        self._conn.execute("INSERT INTO kinds VALUES (?, ?, ?, ?, ?)", (id, *said)).get
-        self._kinds.add(id, said)
-        return id
+        number = self._kinds.newest + 1
+        self._conn.execute("INSERT INTO kinds VALUES (?, ?, ?, ?, ?)", (number, *said)).get
+        self._kinds.add(number, said)
+        return number

@@ -113,13 +113,13 @@ class Changes:
         return stored
 
     def _upsert(self, stored: Stored) -> str:
-        columns = [f"i{i}" for i in range(stored.width)]
+        columns = ["value", "position", "expires", *(f"i{i}" for i in range(stored.width))]
         # A row past its time counts as absent: its versions begin again.
         version = f"iif(expires <= {self._now}, 1, version + 1)" if stored.expiring else "version + 1"
-        replaced = ", ".join(f"{name} = excluded.{name}" for name in ("value", "position", "expires", *columns))
+        replaced = ", ".join(f"{name} = excluded.{name}" for name in columns)
         return (
-            f"INSERT INTO {stored.name} (tenant, key, value, position, expires, {''.join(f'{c}, ' for c in columns)}version)"
-            f" VALUES (?, ?, ?, ?, ?, {'?, ' * stored.width}1)"
+            f"INSERT INTO {stored.name} (tenant, key, {', '.join(columns)}, version)"
+            f" VALUES (?, ?, {'?, ' * len(columns)}1)"
             f" ON CONFLICT (tenant, key) DO UPDATE SET version = {version}, {replaced}"
         )
 

@@ -26,6 +26,7 @@ _VFS = "cksmvfs"
 _CHECKSUM_BYTES = 8  # of each page, in its reserved tail
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
+_CURE = "install apsw's own wheel, pip install --force-reinstall apsw"
 _STATEMENTS = [
     statement
     for statement in re.split(r"\n\n", re.sub(r"--.*\n", "", Path(__file__).with_name("schema.sql").read_text("utf-8")))
@@ -96,11 +97,9 @@ def _load_checksums() -> None:
         with closing(apsw.Connection(":memory:")) as conn:
             apsw.sqlite_extra.load(conn, "cksumvfs")
     except (apsw.Error, apsw.sqlite_extra.NotAvailable, AttributeError) as error:
-        raise Misconfigured(
-            f"SQLite's checksum extension is missing ({error}): install apsw's own wheel, pip install --force-reinstall apsw"
-        ) from error
+        raise Misconfigured(f"SQLite's checksum extension is missing ({error}): {_CURE}") from error
     if not hasattr(apsw, "carray"):
-        raise Misconfigured("SQLite's carray is missing: install apsw's own wheel, pip install --force-reinstall apsw")
+        raise Misconfigured(f"SQLite's carray extension is missing: {_CURE}")
 
 
 def _make_file(path: str) -> None:
@@ -114,7 +113,7 @@ def _make_file(path: str) -> None:
     finally:
         os.close(handle)
     # The file's name shall outlive a power cut too.
-    directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

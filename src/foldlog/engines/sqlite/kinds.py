@@ -3,6 +3,7 @@
 import threading
 from array import array
 from collections.abc import Collection, Iterable
+from typing import Any, cast
 
 import apsw
 
@@ -28,21 +29,21 @@ class Kinds:
         if newest <= self._newest:
             return
         with self._lock:
-            found = conn.execute("SELECT * FROM kinds WHERE id > ? ORDER BY id", (self._newest,)).fetchall()
-            for id, *said in found:
-                self.add(id, (said[0], said[1], said[2], said[3]))
+            found: list[Any] = conn.execute("SELECT * FROM kinds WHERE id > ? ORDER BY id", (self._newest,)).fetchall()
+            for number, *said in found:
+                self.add(number, cast(Said, tuple(said)))
 
-    def add(self, id: int, said: Said) -> None:
-        if id > self._newest:
-            self.by_id[id] = self._make(*said)
-            self.ids[said] = id
-            self._newest = id
+    def add(self, number: int, said: Said) -> None:
+        if number > self._newest:
+            self.by_id[number] = self._make(*said)
+            self.ids[said] = number
+            self._newest = number
 
     def matching(self, types: Collection[str], category: str | None) -> list[int]:
         """The ids of all kinds of these types (none: any) in this category (None: any)."""
         return [
-            id
-            for said, id in tuple(self.ids.items())
+            number
+            for said, number in tuple(self.ids.items())
             if (not types or said[1] in types) and (category is None or said[0] == category)
         ]
 
@@ -72,6 +73,6 @@ class Streams:
             "SELECT s.id, s.tenant, s.name FROM carray(?) AS c CROSS JOIN streams AS s ON s.id = c.value",
             (apsw.carray(array("q", missing)),),
         )
-        for id, tenant, name in found:
-            names[id] = tenant, name
+        for number, tenant, name in found:
+            names[number] = tenant, name
         return names

@@ -24,9 +24,8 @@ from foldlog.ports.store import Page
 
 _COLUMNS = "e.position, e.stream, e.version, e.kind, e.time, e.meta, e.body"
 _CHUNK = 64  # rows taken before their bytes are counted: what a page of large bodies may hold too much of
-_META, _BODY = 5, 6
 
-RawEvent = tuple[int, int, int, int, int, bytes, bytes]
+RawEvent = tuple[int, int, int, int, int, bytes, bytes]  # as in _COLUMNS
 
 
 @contextmanager
@@ -138,7 +137,7 @@ def _collect(found: Iterator[RawEvent], limit: int) -> tuple[list[RawEvent], boo
     size = 0
     while chunk := list(islice(found, _CHUNK)):
         rows += chunk
-        size += sum([len(row[_META]) + len(row[_BODY]) for row in chunk])
+        size += sum([len(row[5]) + len(row[6]) for row in chunk])
         if size > limits.PAGE_BYTES:
             end = _fitting(rows)
             if isinstance(found, apsw.Cursor):
@@ -151,7 +150,7 @@ def _fitting(rows: list[RawEvent]) -> int:
     """How many of the rows fit into a page of PAGE_BYTES; one at least."""
     size = 0
     for number, row in enumerate(rows):
-        size += len(row[_META]) + len(row[_BODY])
+        size += len(row[5]) + len(row[6])
         if size > limits.PAGE_BYTES and number:
             return number
     return len(rows)

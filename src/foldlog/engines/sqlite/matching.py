@@ -108,12 +108,14 @@ def _kind_terms(conn: apsw.Connection, kinds: Kinds, tenant: str | None, chosen:
     if tenant:
         ids = kinds.ids.values() if chosen is None else chosen
         by_tenant = "SELECT position FROM events INDEXED BY events_by_tenant WHERE tenant = :tenant AND tenant > ''"
-        return [f"{by_tenant} AND kind = {id} AND {within}" for id in ids]
+        return [f"{by_tenant} AND kind = {kind} AND {within}" for kind in ids]
     if tenant == "" and not _only_default_tenant(conn):
         within += " AND tenant = ''"
     if chosen is None:
         return [f"SELECT position FROM events WHERE {within}"]
-    return [f"SELECT position FROM events INDEXED BY events_by_kind WHERE kind = {id} AND {within}" for id in chosen]
+    return [
+        f"SELECT position FROM events INDEXED BY events_by_kind WHERE kind = {kind} AND {within}" for kind in chosen
+    ]
 
 
 def _tags_term(conn: apsw.Connection, side: Side, prefix: str, params: dict[str, Any], span: Span) -> str:

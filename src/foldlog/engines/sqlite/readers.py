@@ -56,7 +56,7 @@ class Readers:
             try:
                 conn = conn or self._connect()
                 result, error = work(conn), None
-            except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets it
+            except Exception as failure:
                 result, error = None, said(failure, self._path)
                 if conn is not None and loses_trust(failure):
                     conn.close(True)

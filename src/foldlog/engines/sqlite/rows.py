@@ -71,8 +71,12 @@ def _page(
     way = "DESC" if range.backward else "ASC"
     order = f"key {way}" if range.index is None else f"i{table.indexes.index(range.index)} {way}, key {way}"
     alive = " AND (expires IS NULL OR expires > :now)" if stored.expiring else ""
-    sql = f"SELECT {stored.columns} FROM {stored.name} AS r WHERE tenant = :tenant{where}{alive} ORDER BY {order} LIMIT :limit"
-    return sql, params | {"tenant": range.tenant, "now": now, "limit": limit}
+    where = f"tenant = :tenant{where}{alive} ORDER BY {order} LIMIT :limit"
+    return f"SELECT {stored.columns} FROM {stored.name} AS r WHERE {where}", params | {
+        "tenant": range.tenant,
+        "now": now,
+        "limit": limit,
+    }
 
 
 def _segments(table: Table, range: Range) -> list[tuple[str, dict[str, Any]]]:

@@ -32,24 +32,24 @@ def find(conn: apsw.Connection, table: Table) -> Stored | None:
     found = conn.execute("SELECT id, indexes, expiring FROM tables WHERE name = ?", (table.name,)).get
     if found is None:
         return None
-    id, indexes, expiring = found
+    number, indexes, expiring = found
     there = tuple(msgspec.json.decode(indexes))
     if there != table.indexes or bool(expiring) != table.expiring:
         raise Invalid(
-            f"table {table.name} is stored with indexes ({', '.join(there)}), expiring={bool(expiring)}; it was asked for "
-            f"with ({', '.join(table.indexes)}), expiring={table.expiring}: give the changed table another name"
+            f"table {table.name} is stored with indexes ({', '.join(there)}), expiring={bool(expiring)}; it was asked"
+            f" for with ({', '.join(table.indexes)}), expiring={table.expiring}: give the changed table another name"
         )
-    return Stored(id, len(there), bool(expiring))
+    return Stored(number, len(there), bool(expiring))
 
 
 def create(conn: apsw.Connection, table: Table) -> Stored:
     """Make the table, inside the caller's transaction."""
     indexes = msgspec.json.encode(table.indexes).decode()
-    id = conn.execute(
+    number = conn.execute(
         "INSERT INTO tables (name, indexes, expiring) VALUES (?, ?, ?) RETURNING id",
         (table.name, indexes, table.expiring),
     ).get
-    stored = Stored(id, len(table.indexes), table.expiring)
+    stored = Stored(number, len(table.indexes), table.expiring)
     columns = "".join(f"i{i} ANY, " for i in range(stored.width))
     conn.execute(
         f"CREATE TABLE {stored.name} (tenant TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,"
@@ -65,6 +65,6 @@ def create(conn: apsw.Connection, table: Table) -> Stored:
 
 def drop(conn: apsw.Connection, table: Table) -> None:
     """Remove the table, inside the caller's transaction; a missing one is fine."""
-    id = conn.execute("DELETE FROM tables WHERE name = ? RETURNING id", (table.name,)).get
-    if id is not None:
-        conn.execute(f"DROP TABLE rows_{id}").get
+    number = conn.execute("DELETE FROM tables WHERE name = ? RETURNING id", (table.name,)).get
+    if number is not None:
+        conn.execute(f"DROP TABLE rows_{number}").get

@@ -52,8 +52,7 @@ class Watch:
 
     def committed(self, head: int) -> list[Loop]:
         """Something was committed; the loops on which to call `wake` now."""
-        if head > self._head:
-            self._head = head
+        self._head = max(self._head, head)
         if not self._waiting:
             return []
         with self._changed:

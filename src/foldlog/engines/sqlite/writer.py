@@ -110,7 +110,7 @@ class Writer:
         """The group's answers, in order."""
         try:
             return self._transaction(self._connection(), group)
-        except Exception as error:  # noqa: BLE001 - whatever it is, each of the group gets an answer
+        except Exception as error:
             self._undo(error)
             failures = [said(error, self._path) for _ in group]
             if len(group) == 1 or isinstance(failures[0], Unavailable):

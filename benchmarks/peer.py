@@ -1,0 +1,110 @@
+"""The peer: PyPI `eventsourcing` with its SQLite module, used as its documentation shows.
+
+Its recorder turns WAL on and leaves `synchronous` at SQLite's default, which is FULL: an append is on the disk when it
+returns, as with Foldlog. Events are explicit classes (its fastest documented style), the transcoder is the default one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from uuid import UUID
+
+from benchmarks.sample import Line, line
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate
+from eventsourcing.sqlite import SQLiteRecorder
+
+FILL_EVENTS = 10_000  # in one commit
+FILL_RUN = 10  # events of one aggregate in a row
+
+
+class Order(Aggregate):
+    """An aggregate that keeps a total, as Foldlog's decider does."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    class LineAdded(Aggregate.Event):
+        order: str
+        customer: str
+        sku: str
+        quantity: int
+        note: str
+
+        def apply(self, aggregate: Aggregate) -> None:
+            cast("Order", aggregate).total += self.quantity
+
+    def add(self, new: Line) -> None:
+        self.trigger_event(
+            self.LineAdded,
+            order=new.order,
+            customer=new.customer,
+            sku=new.sku,
+            quantity=new.quantity,
+            note=new.note,
+        )
+
+
+class Shop(Application[UUID]):
+    """The application; everything it needs is inherited."""
+
+
+def environment(path: Path) -> dict[str, str]:
+    return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
+
+
+def added(number: int, originator: UUID, version: int) -> Order.LineAdded:
+    """An event as `Order.add` would make it."""
+    return Order.LineAdded(
+        originator_id=originator,
+        originator_version=version,
+        timestamp=Order.LineAdded.create_timestamp(),
+        **line(number)._asdict(),
+    )
+
+
+class Peer:
+    """An open application."""
+
+    def __init__(self, path: Path) -> None:
+        self.shop = Shop(env=environment(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.shop.close()
+
+    def pragma(self, name: str) -> Any:
+        """A setting of the connection that it writes with."""
+        recorder = cast("SQLiteRecorder", self.shop.recorder)
+        with recorder.datastore.transaction(commit=True) as cursor:
+            cursor.execute(f"PRAGMA {name}")
+            return cursor.fetchone()[0]
+
+    def new_orders(self, count: int) -> list[Order]:
+        """Aggregates that are stored with their first event."""
+        orders = [Order() for _ in range(count)]
+        self.shop.save(*orders)
+        return orders
+
+    def fill(self, events: int, streams: int) -> list[UUID]:
+        """Write `events` events over `streams` aggregates, a few to each in turn, as fast as it goes."""
+        orders = self.new_orders(streams)
+        ids = [one.id for one in orders]
+        versions = [1] * streams
+        batch: list[Order.LineAdded] = []
+        for first in range(0, events, FILL_RUN):
+            at = first // FILL_RUN % streams
+            for number in range(first, min(first + FILL_RUN, events)):
+                versions[at] += 1
+                batch.append(added(number, ids[at], versions[at]))
+            if len(batch) >= FILL_EVENTS:
+                self._write(batch)
+                batch = []
+        self._write(batch)
+        return ids
+
+    def _write(self, batch: Sequence[Order.LineAdded]) -> None:
+        self.shop.recorder.insert_events([self.shop.mapper.to_stored_event(one) for one in batch])

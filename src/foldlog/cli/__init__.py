@@ -1,0 +1,8 @@
+"""The command line, `foldlog[cli]`: click and rich are imported here and nowhere else.
+
+main      the door            program   the commands together, errors to exit codes
+settings  the environment     target    APP or URL to an app and a store
+output    tables and JSON     running   run, check          sending   send
+events    events              views     views               letters   dead-letters
+transfer  export, import      importing lines to commits, resumable
+"""

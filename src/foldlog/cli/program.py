@@ -1,0 +1,117 @@
+"""All commands together; every error becomes a message on standard error and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import foldlog
+from foldlog.cli.events import events
+from foldlog.cli.letters import dead_letters
+from foldlog.cli.output import safe, to_json
+from foldlog.cli.running import check, run_app
+from foldlog.cli.sending import send
+from foldlog.cli.transfer import export_log, import_log
+from foldlog.cli.views import views
+from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
+
+USAGE, INTERRUPTED = 2, 130
+_CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
+    (NotFound, 3, "list what there is: foldlog views APP list, foldlog events URL, foldlog dead-letters URL list"),
+    (Rejected, 3, "this is the decider's answer; nothing was stored"),
+    (Refused, 3, "correct the input and try again; nothing more was stored"),
+    (Conflict, 4, "another writer came first: look at what is stored now, then try again"),
+    (Unavailable, 5, "try again; if it stays so, look at the disk and at other processes on this store"),
+    (Misconfigured, 6, "correct the code, the URL or a setting; `foldlog check APP` shows every fault of an app"),
+    (Corrupt, 7, "stop writing to this store, keep a copy of it, and restore a backup"),
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Exit codes:
+    0  done                                5  unavailable, try again
+    1  check found faults                  6  misconfigured code or setting
+    2  wrong usage                         7  corrupt: stop and alert
+    3  refused: rejected, invalid input,   8  done, but some lines were skipped
+       not found, too large              130  Ctrl-C
+    4  conflict with another writer
+
+\b
+FOLDLOG_APP names the app of commands that are called without APP.""",
+)
+@click.version_option(foldlog.__version__, prog_name="foldlog", message="%(prog)s %(version)s")
+def program() -> None:
+    """Foldlog: event sourcing on one file, on servers, or on none.
+
+    \b
+    APP is path/to/file.py, path/to/file.py:name or package.module:name
+    (the name is `app` where none is given); URL is a store: sqlite:bank.db.
+
+    \b
+    Examples:
+      foldlog check bank.py
+      foldlog run bank.py
+      foldlog send bank.py account 17 account.open '{"owner": "Ann"}'
+      foldlog events sqlite:bank.db --follow
+    """
+
+
+for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log):
+    program.add_command(_command)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    machine = "--json" in args
+    try:
+        try:
+            with program.make_context("foldlog", list(args)) as context:
+                program.invoke(context)
+            sys.stdout.flush()
+        except click.exceptions.Exit as done:
+            sys.stdout.flush()
+            return done.exit_code
+    except click.ClickException as error:
+        return _usage(error, machine)
+    except FoldlogError as error:
+        return _failed(error, machine)
+    except BrokenPipeError:
+        # The reader has gone (`| head`): that is how it says "enough". What is buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except OSError as error:
+        return _failed(Unavailable(f"{error.filename or 'input or output'}: {error.strerror or error}"), machine)
+    return 0
+
+
+def _usage(error: click.ClickException, machine: bool) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "foldlog"
+    _tell("usage", error.format_message(), f"{path} --help", machine)
+    return USAGE
+
+
+def _failed(error: FoldlogError, machine: bool) -> int:
+    number, advice = next((number, advice) for kind, number, advice in _CODES if isinstance(error, kind))
+    faults = list(error.faults) if isinstance(error, Misconfigured) and len(error.faults) > 1 else None
+    data = error.data if isinstance(error, Rejected) else faults
+    _tell(error.code, error.message, advice, machine, data)
+    return number
+
+
+def _tell(code: str, message: str, advice: str, machine: bool, data: object = None) -> None:
+    if machine:
+        told = {"code": code, "message": message, "next": advice}
+        if data is not None:
+            told["data"] = data  # type: ignore[assignment]  # JSON-able, as Rejected demands
+        click.echo(to_json({"error": told}), err=True)
+        return
+    click.echo(f"error: {safe(code)}: {safe(message)}", err=True)
+    if data is not None:
+        click.echo(f"data: {to_json(data)}", err=True)
+    click.echo(f"next: {safe(advice)}", err=True)

@@ -1,0 +1,139 @@
+"""APP or URL, as written on the command line, to an app and an open store."""
+
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from foldlog.app import App
+from foldlog.cli import settings
+from foldlog.connect import absent, connect, is_url, load, load_file
+from foldlog.errors import Misconfigured, NotFound
+from foldlog.model.clock import SystemClock
+from foldlog.model.message import Kind
+from foldlog.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A store's URL and, where one was named, the app on it and its module."""
+
+    url: str
+    app: App | None = None
+    module: ModuleType | None = None
+
+    def known_app(self) -> App:
+        """The app. Errors: `Misconfigured` where only a URL was given."""
+        if self.app is None:
+            raise Misconfigured(f"{self.url} is a store without code: name the app, path/to/file.py or package.module")
+        return self.app
+
+
+def find(name: str, url: str = "") -> Target:
+    """What APP or URL stands for; `url` overrides the app's. Errors: `Misconfigured`."""
+    if is_url(name):
+        if url:
+            raise click.UsageError("--url overrides an app's URL; here a URL stands already")
+        return Target(name)
+    place, attribute = _split(name)
+    module = _module(place)
+    app = getattr(module, attribute, None)
+    if not isinstance(app, App):
+        others = [known for known, value in vars(module).items() if isinstance(value, App)]
+        hint = f"it has the app {', '.join(others)}" if others else "it has no App at all"
+        raise Misconfigured(f"{place} has no App named {attribute!r}; {hint}")
+    return Target(url or app.url, App(url, app.parts) if url else app, module)
+
+
+@asynccontextmanager
+async def opened(target: Target, *, create: bool = False) -> AsyncIterator[Store]:
+    """The target's store, open; its functions are left to others. `create` lets a new file come into being."""
+    if not create:
+        present(target.url)
+    if target.app is not None:
+        async with target.app.open(functions=False) as app:
+            yield app.system.store
+        return
+    store = connect(target.url, Kind, SystemClock().now)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def present(url: str) -> None:
+    """Refuse a URL whose file is not there: whoever only looks makes no new log. Errors: `NotFound`."""
+    if path := absent(url):
+        raise NotFound(f"there is no log at {path}; `foldlog run`, `send` and `import` make new ones")
+
+
+def _split(name: str) -> tuple[str, str]:
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        return name, "app"
+    return place, attribute
+
+
+def _module(place: str) -> ModuleType:
+    is_file = place.endswith(".py") or "/" in place
+    if is_file and not Path(place).is_file():
+        raise Misconfigured(f"there is no file {place}")
+    try:
+        # What the module prints is not part of any command's answer.
+        with redirect_stdout(sys.stderr):
+            module: ModuleType = load_file(Path(place)) if is_file else load(place)
+    except Misconfigured:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
+            raise Misconfigured(f"there is no module {place}, seen from {Path.cwd()}") from error
+        raise Misconfigured(f"{place} cannot be imported: {_where(error)}") from error
+    return module
+
+
+def _where(error: BaseException) -> str:
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
+    last = frames[-1] if frames else None
+    place = f" ({last.filename}:{last.lineno})" if last and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+class OnTarget(click.Command):
+    """A command whose first argument may be left out where FOLDLOG_APP says it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As written, else with FOLDLOG_APP in front."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter:
+            if not settings.app():
+                raise
+            return super().parse_args(ctx, [settings.app(), *given])
+
+
+class GroupOnTarget(click.Group):
+    """A group that takes APP before its command: `foldlog views APP list`; FOLDLOG_APP may say it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put FOLDLOG_APP where the command stands first; `views list --help` needs no APP."""
+        for number, word in enumerate(args):
+            if word in self.commands:
+                placeholder = "." if "--help" in args else ""
+                if app := settings.app() or placeholder:
+                    args = [*args[:number], app, *args[number:]]
+                break
+            if not word.startswith("-"):
+                break
+        return super().parse_args(ctx, args)
+
+
+url_option = click.option("--url", default="", metavar="URL", help="Another store than the app's own.")
+json_option = click.option("--json", "machine", is_flag=True, help="JSON on standard output, and nothing else.")
+tenant_option = click.option("--tenant", default="", metavar="NAME", help="The tenant; without it the default one.")
