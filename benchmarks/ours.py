@@ -114,4 +114,3 @@ class Ours:
 
 def added(number: int) -> LineAdded:
     return LineAdded(*line(number))
-

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from benchmarks.peer import Order, Shop, environment
 from eventsourcing.application import ProcessingEvent
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteCursor, SQLiteProcessRecorder
 from eventsourcing.system import ProcessApplication, Runner, System
+
+from benchmarks.peer import Order, Shop, environment
 
 PAGE = 100  # notifications pulled at once; the default, 10, is slower
 LINE_ADDED = "benchmarks.peer:Order.LineAdded"
@@ -28,8 +29,8 @@ class PlainRecorder(SQLiteProcessRecorder):
         "lines = lines + 1, quantity = quantity + excluded.quantity, last = excluded.last"
     )
     tables: ClassVar[tuple[str, ...]] = (
-        "CREATE TABLE IF NOT EXISTS order_rows (key TEXT PRIMARY KEY, lines INTEGER, quantity INTEGER, last TEXT) "
-        "WITHOUT ROWID",
+        """CREATE TABLE IF NOT EXISTS order_rows (key TEXT PRIMARY KEY, lines INTEGER, quantity INTEGER, last TEXT)
+        WITHOUT ROWID""",
     )
 
     def construct_create_table_statements(self) -> list[str]:
@@ -60,8 +61,8 @@ class IndexedRecorder(PlainRecorder):
         "customer = excluded.customer, sku = excluded.sku, quantity = excluded.quantity"
     )
     tables: ClassVar[tuple[str, ...]] = (
-        "CREATE TABLE IF NOT EXISTS order_rows (key TEXT PRIMARY KEY, customer TEXT, sku TEXT, quantity INTEGER) "
-        "WITHOUT ROWID",
+        """CREATE TABLE IF NOT EXISTS order_rows (key TEXT PRIMARY KEY, customer TEXT, sku TEXT, quantity INTEGER)
+        WITHOUT ROWID""",
         "CREATE INDEX IF NOT EXISTS order_rows_by_customer ON order_rows (customer)",
         "CREATE INDEX IF NOT EXISTS order_rows_by_quantity ON order_rows (quantity)",
     )

@@ -28,7 +28,9 @@ def choose(given: Path | None) -> Path:
     for folder in candidates:
         if file_system(folder) not in _NO_DISK:
             return folder
-    raise SystemExit("the folder for the databases lies in memory, where a sync costs nothing: name one on a disk (--dir)")
+    raise SystemExit(
+        "the folder for the databases lies in memory, where a sync costs nothing: name one on a disk (--dir)"
+    )
 
 
 def sync_micros(folder: Path) -> float:

@@ -20,7 +20,7 @@ from foldlog.model.message import Meta, encode_meta
 CHECKPOINT_PAGES = 4_000  # as Foldlog sets it
 FILL_EVENTS = 10_000  # in one commit
 SCHEMA = """
-CREATE TABLE events (
+CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY,
     stream INTEGER NOT NULL,
     version INTEGER NOT NULL,
@@ -30,27 +30,27 @@ CREATE TABLE events (
     meta BLOB NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX events_by_stream ON events (stream, version);
-CREATE INDEX events_by_kind ON events (kind);
-CREATE TABLE tags (
+CREATE UNIQUE INDEX IF NOT EXISTS events_by_stream ON events (stream, version);
+CREATE INDEX IF NOT EXISTS events_by_kind ON events (kind);
+CREATE TABLE IF NOT EXISTS tags (
     tenant TEXT NOT NULL,
     tag TEXT NOT NULL,
     position INTEGER NOT NULL,
     PRIMARY KEY (tenant, tag, position)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE plain_rows (
+CREATE TABLE IF NOT EXISTS plain_rows (
     key TEXT PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE indexed_rows (
+CREATE TABLE IF NOT EXISTS indexed_rows (
     key TEXT PRIMARY KEY,
     value BLOB NOT NULL,
     customer TEXT NOT NULL,
     quantity INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX indexed_rows_by_customer ON indexed_rows (customer, key);
-CREATE INDEX indexed_rows_by_quantity ON indexed_rows (quantity, key);
-CREATE TABLE checkpoint (name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS indexed_rows_by_customer ON indexed_rows (customer, key);
+CREATE INDEX IF NOT EXISTS indexed_rows_by_quantity ON indexed_rows (quantity, key);
+CREATE TABLE IF NOT EXISTS checkpoint (name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
 """
 INSERT = "INSERT INTO events VALUES (?, ?, ?, 1, ?, '', ?, ?)"
 INSERT_TAG = "INSERT INTO tags VALUES ('', ?, ?)"

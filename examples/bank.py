@@ -1,4 +1,4 @@
-# The first page of the documentation, character for character; pyright's strict mode would find its import too many.
+# As printed on the first page of the documentation: one import too many and an open match for pyright in strict mode.
 # pyright: standard
 from dataclasses import dataclass
 from foldlog import App, Context, Decider, Rejected, command, event, handler, projection

@@ -1,7 +1,7 @@
 """Purchase orders of a real company, as they went from requisition to paid invoice.
 
-The log is that of the BPI Challenge 2019 (Boudewijn van Dongen, 4TU.ResearchData), one order per variant: 338,247 events
-of 11,973 orders, 42 activities. Fetch it there; it is not part of Foldlog.
+The log is that of the BPI Challenge 2019 (Boudewijn van Dongen, 4TU.ResearchData), one order per variant: 338,247
+events of 11,973 orders, 42 activities. Fetch it there; it is not part of Foldlog.
 
     events.py      the 42 activities as typed events
     reading.py     the file, case by case, in flat memory; and its way into the store

@@ -73,13 +73,14 @@ def evolve(state: State, event: Event | Deviated) -> State:
 purchase_order = Decider("purchase_order", decide, evolve, initial=State())
 
 
+SUSPICIONS = {
+    InvoiceCleared: Suspicion.CLEARED,
+    OrderDeleted: Suspicion.DELETED,
+    PriceChanged: Suspicion.PRICE_CHANGED,
+}
+
+
 @handler("off-the-path")
 async def off_the_path(event: Recorded[InvoiceCleared | OrderDeleted | PriceChanged]) -> Send:
-    match event.data:
-        case InvoiceCleared():
-            suspicion = Suspicion.CLEARED
-        case OrderDeleted():
-            suspicion = Suspicion.DELETED
-        case PriceChanged():
-            suspicion = Suspicion.PRICE_CHANGED
+    suspicion = SUSPICIONS[type(event.data)]
     return Send(purchase_order, event.key, Inspect(suspicion, event.version))

@@ -1,4 +1,4 @@
-"""All parts of the shop in one App. `foldlog run examples/shop/shop.py` runs it on the file shop.db."""
+"""All parts of the shop in one App. `foldlog run examples.shop.shop` runs it on the file shop.db."""
 
 from examples.shop.notification import notification
 from examples.shop.order import order

@@ -17,7 +17,7 @@ SCARCE = 3  # the first few products run out
 class Placed(NamedTuple):
     key: str
     command: PlaceOrder
-    regretted: bool  # the customer cancels at once
+    regretted: bool  # the customer will want to cancel
 
 
 def product(number: int) -> str:

@@ -1,19 +1,17 @@
 """The public face: send, get, find, read, settle, replay, run."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from foldlog import limits
 from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.lease import checkpoint
 from foldlog.flow.project import View, index_value
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
@@ -22,11 +20,12 @@ from foldlog.model.message import Receipt, Recorded, Send
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
-from foldlog.model.stream import check_limit, check_tenant
+from foldlog.model.stream import check_limit, check_tenant, check_text
 from foldlog.ports.store import Range, Row, RowKey
 from foldlog.runtime.logs import log_json
 from foldlog.runtime.portal import Portal
-from foldlog.runtime.worker import Worker
+from foldlog.runtime.serve import until_signal
+from foldlog.runtime.worker import Worker, reached
 from foldlog.system import System, build
 
 C = TypeVar("C")
@@ -89,7 +88,7 @@ class App:
         finally:
             await self._stop()
 
-    async def __aenter__(self) -> "App":
+    async def __aenter__(self) -> Self:
         await self._start(functions=True)
         return self
 
@@ -112,11 +111,9 @@ class App:
         """Decide a command; when this returns, what follows is stored durably.
 
         The same `command_id` a second time, within the window, does nothing and gives the first answer. Errors:
-        `Rejected` by the decider; `Invalid` for what breaks a rule; `Conflict` after too many lost races; `Unavailable`.
+        `Rejected` by the decider; `Invalid` for what breaks a rule; `Conflict` after too many races; `Unavailable`.
         """
-        origin = Origin(
-            tenant, command_id, principal or Principal(), correlation, "", traceparent, headers or {}
-        )
+        origin = Origin(tenant, command_id, principal or Principal(), correlation, "", traceparent, headers or {})
         return await self.system.execute.send(Send(decider, key, command), origin)
 
     @overload
@@ -154,8 +151,8 @@ class App:
             return (await self.system.execute.state(decision, key, tenant))[0]
         view = self._view(part)
         if after is not None and after.position is not None and not view.inline:
-            await self._reached(view, after.position, timeout)
-        row_key = RowKey(check_tenant(tenant), key)
+            await reached(self.system, self._worker, view, after.position, timeout)
+        row_key = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
         return view.decode((await self.system.store.get(view.table, [row_key])).get(row_key))
 
     async def find(
@@ -214,6 +211,8 @@ class App:
         """
         if limit is not None:
             check_limit(limit, 2**63 - 1)
+        if type(after) is not int or after < 0:
+            raise Invalid(f"bad after {after!r}: write a position or version, from 0")
         query = Query(stream=query) if isinstance(query, str) else query or Query()
         store = self.system.store
         left = limit
@@ -237,20 +236,35 @@ class App:
             raise Invalid("this app was opened without its functions; settle where they run")
         await self._worker.settle(self.system, timeout)
 
-    async def dead_letters(self, part: Handler[Any] | Projection[Any, Any] | None = None, limit: int = limits.FIND) -> list[Letter]:
+    async def dead_letters(
+        self, part: Handler[Any] | Projection[Any, Any] | None = None, limit: int = limits.FIND
+    ) -> list[Letter]:
         """Dead letters of one function, or of all."""
         return await deadletter.dead_letters(self.system.store, self._function(part), limit)
 
     async def replay(
-        self, part: Handler[Any] | None = None, *, id: str | None = None, key: str | None = None, type: str | None = None
+        self,
+        part: Handler[Any] | None = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        type: str | None = None,
     ) -> int:
-        """Try dead letters again: one by its `id`, or all that match; returns how many. Errors: `NotFound`, `Invalid`."""
+        """Try dead letters again: one by its `id`, or all that match; returns how many.
+
+        Errors: `NotFound`, `Invalid`.
+        """
         count = await deadletter.replay(self.system.store, self._function(part), id=id, key=key, type=type)
         self._nudge()
         return count
 
     async def discard(
-        self, part: Handler[Any] | None = None, *, id: str | None = None, key: str | None = None, type: str | None = None
+        self,
+        part: Handler[Any] | None = None,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        type: str | None = None,
     ) -> int:
         """Give dead letters up for good: one by its `id`, or all that match; returns how many. Errors as for replay."""
         count = await deadletter.discard(self.system.store, self._function(part), id=id, key=key, type=type)
@@ -259,29 +273,14 @@ class App:
 
     async def serve(self, ready: Callable[[], object] | None = None) -> None:
         """Open, call `ready`, run the functions until SIGTERM or Ctrl-C, stop cleanly. A second signal ends at once."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def on_signal(number: int) -> None:
-            if stop.is_set():
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-            stop.set()
-
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, on_signal, number)
-        try:
+        with until_signal() as stop:
             async with self:
                 if ready is not None:
                     ready()
                 await stop.wait()
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
 
     def run(self) -> None:
-        """Run the functions until SIGTERM or Ctrl-C. Logs go to standard error as JSON lines, unless logging is set up."""
+        """Run the functions until SIGTERM or Ctrl-C. Logs go to standard error as JSON lines, where none are set up."""
         log_json(sys.stderr)
         asyncio.run(self.serve())
 
@@ -301,19 +300,25 @@ class App:
     async def _start(self, functions: bool) -> None:
         if self._system is not None:
             raise Invalid("the app is open already")
-        system = self._next or self._build()
-        self._next = None
-        await system.store.open()
-        self._system = system
+        # Set before anything is awaited, so that of two tasks that open it one is refused.
+        self._system, self._next = system, _ = self._next or self._build(), None
+        try:
+            await system.store.open()
+        except BaseException:
+            self._system = None
+            raise
         if functions:
             self._worker = Worker(system)
             self._worker.start()
 
     async def _stop(self) -> None:
-        if self._worker is not None:
-            await self._worker.stop()
-        system, self._system, self._worker = self.system, None, None
-        await system.store.close()
+        system, worker = self.system, self._worker
+        try:
+            if worker is not None:
+                await worker.stop()
+        finally:
+            self._system = self._worker = None
+            await system.store.close()
 
     def _view(self, part: Projection[Any, Any]) -> View:
         view = self.system.views.get(part.name) if isinstance(part, Projection) else None
@@ -335,23 +340,9 @@ class App:
         for runner in self._worker.runners.values() if self._worker else ():
             runner.nudge()
 
-    async def _reached(self, view: View, position: int, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                if self._worker is not None:
-                    runner = self._worker.runners[view.name]
-                    while not runner.settled(position):
-                        await runner.progress.change()
-                    return
-                store = self.system.store
-                while (held := await checkpoint(store, view.name)) is None or held.position < position:
-                    await store.wait(None, limits.WATCH_MAX)
-        except TimeoutError as error:
-            raise Unavailable(f"{view.name} did not come to position {position} within {timeout} seconds") from error
-
 
 def _blocking(method: Callable[Concatenate[App, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate["Blocking", P], T]:
-    def call(self: "Blocking", *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: "Blocking", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.portal.call(method(self.app, *args, **kwargs))
 
     call.__doc__ = method.__doc__
@@ -359,7 +350,7 @@ def _blocking(method: Callable[Concatenate[App, P], Coroutine[Any, Any, T]]) -> 
 
 
 class Blocking:
-    """An open app behind a portal: each method waits for the App's method of the same name. Safe to use from threads."""
+    """An open app behind a portal: each method waits for the App's method of that name. Safe to use from threads."""
 
     def __init__(self, app: App, portal: Portal) -> None:
         self.app, self.portal = app, portal

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any
 
 from foldlog import limits
@@ -56,8 +57,8 @@ def build(
     command_window: float = limits.COMMAND_WINDOW,
 ) -> System:
     """Check the parts and wire them. Nothing is opened yet. Errors: `Misconfigured`, naming every fault found."""
-    if not lease > 0 or not command_window > 0:
-        raise Misconfigured("lease and command_window are seconds, more than 0")
+    if not 0 < lease < limits.FOREVER or not 0 < command_window < limits.FOREVER:
+        raise Misconfigured(f"lease and command_window are seconds, more than 0 and less than {limits.FOREVER:.0f}")
     resolved = Resolved(parts)
     clock = clock or SystemClock()
     if resolved.faults:
@@ -71,9 +72,7 @@ def build(
     inline = [view for view in resolved.views.values() if view.inline]
     execute = Execute(store, schemas, decisions, inline, clock, ids, command_window)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    return System(
-        store, schemas, decisions, resolved.views, resolved.effects, execute, clock, ids, owner, lease
-    )
+    return System(store, schemas, decisions, resolved.views, resolved.effects, execute, clock, ids, owner, lease)
 
 
 class Resolved:
@@ -101,23 +100,26 @@ class Resolved:
     def decisions(self, schemas: Schemas) -> dict[str, Decision]:
         """The deciders, ready to be executed, by category."""
         return {
-            category: Decision(decider, events, frozenset(schemas.names(events)))
-            for category, (decider, events) in self.deciders.items()
+            category: Decision(decider, folded, frozenset(schemas.names(folded)))
+            for category, (decider, _) in self.deciders.items()
+            for folded in [taken(decider.evolve, 1, f"decider {category!r}", "event").types]
         }
 
     def _add(self, part: object) -> None:
         match part:
             case Decider():
                 self._once(self.deciders, part.category, "deciders of the category")
+                _all_plain(repr(part), part.decide, part.evolve, part.scope)
                 events = decider_events(part)
                 self._commands += taken(part.decide, 0, f"decider {part.category!r}", "command").types
                 self.deciders[part.category] = part, events
             case Projection():
                 self._once(self._names(), part.name, "projections or handlers named")
-                view = View(part)
-                self.views[part.name] = view
+                _all_plain(repr(part), part.fold, part.key)
+                self.views[part.name] = View(part)
             case Handler():
                 self._once(self._names(), part.name, "projections or handlers named")
+                _all_plain(f"key of {part!r}", part.key)
                 self.effects[part.name] = Effect(part)
             case Upcast():
                 self.upcasts.append(part)
@@ -130,6 +132,9 @@ class Resolved:
     def _names(self) -> dict[str, object]:
         return {**self.views, **self.effects}
 
+    def _functions(self) -> list[Function]:
+        return [*self.views.values(), *self.effects.values()]
+
     def _once(self, known: Iterable[str], name: str, what: str) -> None:
         if name in known:
             raise Misconfigured(f"there are two {what} {name!r}")
@@ -138,11 +143,22 @@ class Resolved:
         events: dict[type, None] = {}
         for _, types in self.deciders.values():
             events.update(dict.fromkeys(types))
-        for function in (*self.views.values(), *self.effects.values()):
+        for function in self._functions():
             events.update(dict.fromkeys(function.takes.types))
+        for view in self.views.values():
+            self._check_inline(view)
         self._schemas = Schemas(events, self._commands, self.upcasts)
-        for function in (*self.views.values(), *self.effects.values()):
+        for function in self._functions():
             function.bind(self._schemas)
+
+    def _check_inline(self, view: View) -> None:
+        # The row's position is the version of its one stream; two streams with the same key would mix their versions.
+        makers = [name for name, (_, events) in self.deciders.items() if set(events) & set(view.takes.types)]
+        if view.inline and len(makers) > 1:
+            raise Misconfigured(
+                f"{view.projection!r}: inline rows are keyed by one stream, but its events are of the deciders "
+                f"{', '.join(makers)}: leave inline out, or make a projection for each"
+            )
 
     def note(self, work: Callable[[], object]) -> None:
         """Do `work`; if it fails, remember why."""
@@ -150,15 +166,25 @@ class Resolved:
             work()
         except FoldlogError as error:
             self.faults.append(error.message)
+        except (TypeError, ValueError) as error:  # Python's own word on something that is no function
+            self.faults.append(str(error))
 
 
 def decider_events(decider: Decider[Any, Any, Any]) -> tuple[type, ...]:
     """The events a decider knows: those that `evolve` takes, and those that `decide` is annotated to return."""
     what = f"decider {decider.category!r}"
-    known = dict.fromkeys(taken(decider.evolve, 1, what, "event").types)
+    takes = taken(decider.evolve, 1, what, "event")
+    if takes.recorded:
+        raise Misconfigured(f"{what}: events are evolved before they have an envelope: take the event alone")
+    known = dict.fromkeys(takes.types)
     answer = hints(decider.decide, what).get("return")
     known.update(dict.fromkeys(one for one in _inside(answer) if (mark := stored(one)) and mark.kind == "event"))
     return tuple(known)
+
+
+def _all_plain(what: str, *functions: Callable[..., Any] | None) -> None:
+    if any(iscoroutinefunction(function) for function in functions):
+        raise Misconfigured(f"{what}: only handlers are async; whatever decides, folds or names a key is a plain def")
 
 
 def _inside(annotation: Any) -> list[Any]:

@@ -86,8 +86,8 @@ class Page:
         for block in blocks(self._path):
             try:
                 self._one(block)
-            except BaseException:
-                print(f"at {self._path}:{block.line}", file=sys.stderr)
+            except BaseException as error:
+                error.add_note(f"at {self._path}:{block.line}")
                 raise
 
     def _one(self, block: Block) -> None:
@@ -154,13 +154,13 @@ class Page:
             return
         assert words[0] in _RUN, f"{words[0]!r} is not on the list of commands that pages may run"
         here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S602  # our own pages show redirections
             command,
-            shell=True,  # pages show pipes and redirections
+            shell=True,
             capture_output=True,
             text=True,
             timeout=60,
-            env={**os.environ, "PATH": here, "COLUMNS": "110", "NO_COLOR": "1", "PYTHONPATH": os.getcwd()},
+            env={**os.environ, "PATH": here, "COLUMNS": "110", "NO_COLOR": "1"},
             check=False,
         )
         wanted = int(code[1]) if code else 0
@@ -179,11 +179,12 @@ def check_command(words: list[str]) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
         for name, extras in re.findall(r"(foldlog)(?:\[([a-z,]+)\])?", " ".join(words)):
             known = {*project["optional-dependencies"]}
-            assert name == project["name"] and {*filter(None, extras.split(","))} <= known
+            assert name == project["name"]
+            assert {*filter(None, extras.split(","))} <= known
 
 
 def main(arguments: list[str]) -> Any:
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     sys.dont_write_bytecode = True
     with asyncio.Runner() as runner:
         Page(Path(arguments[0]), runner).run()

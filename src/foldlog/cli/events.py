@@ -41,7 +41,6 @@ _SHOWN = 400  # characters of a body that a person gets to see
 def events(target: str, url: str, machine: bool, backward: bool, follow: bool, **asked: Any) -> None:
     """Show events of a store. No code is needed: bodies are shown as they are stored.
 
-    \b
     Examples:
       foldlog events sqlite:bank.db --stream account-17
       foldlog events bank.py --type account.deposited --since 2026-01-01T00:00:00Z --limit 20
@@ -57,8 +56,10 @@ def events(target: str, url: str, machine: bool, backward: bool, follow: bool, *
     since, until = _moment(asked.pop("since")), _moment(asked.pop("until"))
     query = Query(**asked, since=since, until=until)
 
+    place = find(target, url)
+
     async def show() -> None:
-        async with opened(find(target, url)) as store:
+        async with opened(place) as store:
             if follow or machine:
                 await _stream(store, query, after, limit, Output(machine), backward=backward, follow=follow)
             else:
@@ -160,5 +161,5 @@ def _moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Invalid(f"{ascii(text)} is no time: write 2026-01-31T12:00:00Z") from error
+        raise Invalid(f"{text!a} is no time: write 2026-01-31T12:00:00Z") from error
     return moment.astimezone(UTC) if moment.tzinfo else moment

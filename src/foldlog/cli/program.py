@@ -12,6 +12,7 @@ from foldlog.cli.letters import dead_letters
 from foldlog.cli.output import safe, to_json
 from foldlog.cli.running import check, run_app
 from foldlog.cli.sending import send
+from foldlog.cli.target import as_written
 from foldlog.cli.transfer import export_log, import_log
 from foldlog.cli.views import views
 from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
@@ -46,11 +47,9 @@ FOLDLOG_APP names the app of commands that are called without APP.""",
 def program() -> None:
     """Foldlog: event sourcing on one file, on servers, or on none.
 
-    \b
     APP is path/to/file.py, path/to/file.py:name or package.module:name
     (the name is `app` where none is given); URL is a store: sqlite:bank.db.
 
-    \b
     Examples:
       foldlog check bank.py
       foldlog run bank.py
@@ -59,6 +58,7 @@ def program() -> None:
     """
 
 
+program.help = as_written(program.help or "")
 for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log):
     program.add_command(_command)
 

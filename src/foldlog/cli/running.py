@@ -17,7 +17,7 @@ from foldlog.model.handler import Handler
 from foldlog.model.projection import Projection
 from foldlog.model.schema import Upcast
 from foldlog.runtime.logs import log_json
-from foldlog.system import Resolved
+from foldlog.system import Function, Resolved
 
 
 @click.command("run", cls=OnTarget)
@@ -30,7 +30,6 @@ def run_app(app: str, url: str, machine: bool) -> None:
     One line on standard output says when everything runs; logs go to standard error, one JSON object a line. A second
     signal ends at once; what was not marked as done is then done again later.
 
-    \b
     Examples:
       foldlog run bank.py
       foldlog run shop.main:app --url sqlite:/var/lib/shop.db
@@ -66,7 +65,6 @@ def check(context: click.Context, app: str, url: str, strict: bool, machine: boo
     Faults: bad annotations, names that stand twice, upcasts with gaps, an unknown URL, a missing driver. Warnings:
     parts, events and commands in the app's module that its list of parts does not name.
 
-    \b
     Examples:
       foldlog check bank.py
       foldlog check shop.main:app --strict --json
@@ -113,6 +111,7 @@ def _named(app: App) -> set[type]:
     resolved = Resolved(app.parts)
     decisions = resolved.decisions(resolved.schemas()).values()
     named: set[type] = {one for decision in decisions for one in (*decision.events, *decision.commands)}
-    for function in (*resolved.views.values(), *resolved.effects.values()):
+    functions: list[Function] = [*resolved.views.values(), *resolved.effects.values()]
+    for function in functions:
         named.update(function.takes.types)
     return named

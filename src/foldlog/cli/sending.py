@@ -1,6 +1,7 @@
 """`foldlog send`."""
 
 import asyncio
+import sys
 from typing import Any
 
 import click
@@ -27,16 +28,13 @@ from foldlog.model.principal import Principal
 @click.option("--actor", default="", metavar="NAME", help="Who asks; stored with every event.")
 @url_option
 @json_option
-def send(
-    app: str, decider: str, key: str, command: str, fields: str, machine: bool, url: str, **origin: str
-) -> None:
+def send(app: str, decider: str, key: str, command: str, fields: str, machine: bool, url: str, **origin: str) -> None:
     """Send one COMMAND, by its stored name, to the entity KEY of DECIDER, by its category.
 
     JSON holds the command's fields; `-` reads it from standard input. It is read strictly: unknown fields, duplicate
     keys and wrong types are refused. When the command returns, what follows from it is stored durably. A decider's no
     is exit code 3, with the decider's own code, message and data on standard error.
 
-    \b
     Examples:
       foldlog send bank.py account 17 account.open '{"owner": "Ann"}'
       foldlog send bank.py account 17 account.deposit '{"amount": 5}' --command-id d-1
@@ -85,7 +83,7 @@ async def _send(app: App, address: tuple[str, str, str], body: bytes, origin: di
 
 
 def _from_input() -> bytes:
-    body: bytes = click.get_binary_stream("stdin").read(EVENT_BYTES + 1)
+    body = sys.stdin.buffer.read(EVENT_BYTES + 1)
     if len(body) > EVENT_BYTES:
         raise TooLarge(f"standard input has more than {EVENT_BYTES:,} bytes")
     return body

@@ -1,5 +1,7 @@
 """APP or URL, as written on the command line, to an app and an open store."""
 
+import inspect
+import re
 import sys
 import traceback
 from collections.abc import AsyncIterator
@@ -7,6 +9,7 @@ from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 
@@ -104,7 +107,20 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-class OnTarget(click.Command):
+class Taught(click.Command):
+    """A command whose help keeps the lines of its examples as they are written."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = as_written(self.help or "")
+
+
+def as_written(text: str) -> str:
+    """Help with click's mark before the paragraphs that must not be filled."""
+    return re.sub(r"\n\n(?=Examples?:|APP is)", "\n\n\b\n", inspect.cleandoc(text))
+
+
+class OnTarget(Taught):
     """A command whose first argument may be left out where FOLDLOG_APP says it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -120,6 +136,12 @@ class OnTarget(click.Command):
 
 class GroupOnTarget(click.Group):
     """A group that takes APP before its command: `foldlog views APP list`; FOLDLOG_APP may say it."""
+
+    command_class = Taught
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = as_written(self.help or "")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put FOLDLOG_APP where the command stands first; `views list --help` needs no APP."""

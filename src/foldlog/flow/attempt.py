@@ -3,14 +3,13 @@
 import asyncio
 import inspect
 import logging
-import traceback
 from typing import Any, NamedTuple
 
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
-from foldlog.flow.inbox import Command
+from foldlog.errors import Corrupt, Invalid, Misconfigured, TooLarge, Undecodable
+from foldlog.flow.inbox import Command, told
 from foldlog.model.clock import Clock
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
 from foldlog.model.message import Recorded, Send, sends, to_datetime
@@ -69,6 +68,7 @@ class Effect:
 
     async def attempt(self, event: Recorded[Any], number: int, fence: int, clock: Clock) -> Outcome:
         """Call the handler once. Only `Corrupt` storage is raised; every other failure is an outcome."""
+        patience = asyncio.timeout(self.handler.timeout)
         try:
             meta = event.meta
             context = Context(
@@ -83,32 +83,37 @@ class Effect:
             )
             argument = event if self.takes.recorded else event.data
             arguments = (argument, context) if self._context else (argument,)
-            async with asyncio.timeout(self.handler.timeout):
+            async with patience:
                 if self._blocking:
                     answer = await asyncio.to_thread(self.handler.function, *arguments)
                 else:
                     answer = await self.handler.function(*arguments)
             return self._outcome(answer)
         except Undecodable as error:
-            return Outcome(error=_text(error))
+            return Outcome(error=told(error))
         except Corrupt:
             raise
-        except TimeoutError as error:
-            return Outcome(error=f"no answer within {self.handler.timeout} seconds\n{_text(error)}")
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            return Outcome(error=told(error))  # the handler's own: something that it waited for was cancelled
         except Exception as error:
-            return Outcome(error=_text(error))
+            late = f"no answer within {self.handler.timeout} seconds\n" if patience.expired() else ""
+            return Outcome(error=late + told(error))
 
     def _outcome(self, answer: Any) -> Outcome:
         match answer:
             case None:
                 return Outcome()
             case Retry(after, why):
-                return Outcome(error=why or f"asked to be tried again after {after} seconds", again=max(0.0, after))
+                if not 0 <= after <= limits.FOREVER:
+                    raise Invalid(f"Retry({after}): say seconds, from 0 to {limits.FOREVER:.0f}")
+                return Outcome(error=told(why) or f"asked to be tried again after {after} seconds", again=after)
             case Skip(why):
                 log.info("skipped", extra={"function": self.name, "why": why})
                 return Outcome()
             case DeadLetter(why):
-                return Outcome(error=why or "the handler gave up", never=True)
+                return Outcome(error=told(why) or "the handler gave up", never=True)
         found = sends(answer)
         if found is None:
             raise Invalid(
@@ -117,15 +122,16 @@ class Effect:
             )
         if len(found) > limits.SENDS:
             raise Invalid(f"handler {self.handler.name!r} answered {len(found)} commands; the limit is {limits.SENDS}")
-        return Outcome(tuple(self._stored(send) for send in found))
+        commands = tuple(self._stored(send) for send in found)
+        if sum(len(bytes(command.body)) for command in commands) > limits.SENDS_BYTES:
+            raise TooLarge(f"handler {self.handler.name!r} answered commands of over {limits.SENDS_BYTES:,} bytes")
+        return Outcome(commands)
 
     def _stored(self, send: Send) -> Command:
         if self._schemas is None:
             raise Misconfigured(f"handler {self.handler.name!r} runs outside an App")
         mark, body, _ = self._schemas.encode(send.command)
+        if mark.kind != "command":
+            raise Invalid(f"handler {self.handler.name!r} sends {mark.name!r}, which is an event: send a command")
         stream_of(send.decider, send.key)
         return Command(send.decider, send.key, mark.name, mark.version, msgspec.Raw(body))
-
-
-def _text(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-limits.ERROR_CHARS :]

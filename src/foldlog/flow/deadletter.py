@@ -11,7 +11,9 @@ from foldlog.errors import Conflict, Invalid, NotFound
 from foldlog.flow import inbox
 from foldlog.flow.inbox import Item
 from foldlog.model.stream import check_limit
-from foldlog.ports.store import Batch, Row, Store
+from foldlog.ports.store import Batch, Row, RowKey, Store
+
+_NO_REPLAY = "{} is a projection: its row is stale from this event on. Mend the fold and give it a new version"
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -86,6 +88,8 @@ async def _request(
 ) -> int:
     if id is not None:
         return await _ask(store, *await _find(store, id), status)
+    if function is not None and function.startswith("view."):
+        raise Invalid(_NO_REPLAY.format(function))
     count, after = 0, None
     while rows := await inbox.marked(store, "dead", function, limits.FIND, after):
         after = rows[-1]
@@ -98,10 +102,7 @@ async def _request(
 
 async def _ask(store: Store, row: Row, item: Item, status: str) -> int:
     if item.function.startswith("view."):
-        raise Invalid(
-            f"{item.function} is a projection: its row is stale from this event on. Mend the fold and give the "
-            "projection a new version"
-        )
+        raise Invalid(_NO_REPLAY.format(item.function))
     item.status, item.operator, item.attempts, item.due = status, True, 0, 0
     try:
         await store.commit(Batch(rows=[item.put(row.version)]))
@@ -111,7 +112,7 @@ async def _ask(store: Store, row: Row, item: Item, status: str) -> int:
 
 
 async def _find(store: Store, id: str) -> tuple[Row, Item]:
-    key = inbox.RowKey("", id)
+    key = RowKey("", id)
     row = (await store.get(inbox.INBOX, [key])).get(key)
     item = inbox.decode(row) if row else None
     if row is None or item is None or item.status != inbox.DEAD:

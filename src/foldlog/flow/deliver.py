@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Conflict, Corrupt, Rejected
+from foldlog.errors import Conflict, Corrupt, Refused, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.execute import Execute, Origin
-from foldlog.flow.inbox import INBOX, Item, Marks
+from foldlog.flow.inbox import INBOX, Item, Marks, told
 from foldlog.flow.lease import Lease
 from foldlog.flow.subscribe import Fed, Progress, either
 from foldlog.model.clock import Clock
@@ -61,7 +61,7 @@ class Deliver:
         self._waiting: list[asyncio.Future[None]] = []
         self._dirty, self._room, self._earlier, self._nudged = (asyncio.Event() for _ in range(4))
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
-        self._stopping = self._closed = False
+        self._stopping = self._closed = self._flushing = self._looking = False
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self, feed: Any, stop: asyncio.Event) -> None:
@@ -72,9 +72,7 @@ class Deliver:
         """
         await self._load()
         async with asyncio.TaskGroup() as self._group:
-            own = [
-                self._group.create_task(work) for work in (self._take(feed), self._wake(), self._obey())
-            ]
+            own = [self._group.create_task(work) for work in (self._take(feed), self._wake(), self._obey())]
             self._group.create_task(self._commit_all())
             for lane in list(self._queues):
                 self._start(lane)
@@ -92,9 +90,9 @@ class Deliver:
         return (
             self._marks.low() >= head
             and not self._active
-            and not self._changes
-            and not self._nudged.is_set()
-            and all(queue[0].status == inbox.DEAD for queue in self._queues.values())
+            and not (self._dirty.is_set() or self._flushing)
+            and not (self._nudged.is_set() or self._looking)
+            and all(queue[0].status == inbox.DEAD for queue in self._queues.values() if queue)
         )
 
     def nudge(self) -> None:
@@ -125,6 +123,7 @@ class Deliver:
         async for fed in feed:
             for event in fed.events:
                 if event.position in self._known:
+                    self._known.discard(event.position)
                     continue
                 while self._marks.opened() >= limits.WINDOW or self._parked >= limits.PARKED:
                     self._room.clear()
@@ -136,8 +135,6 @@ class Deliver:
                 self._events[event.position] = event
                 self._enqueue(item)
             self._marks.cursor = fed.upto
-            if not fed.events and (self._lease.due() or self._marks.low() > self._lease.position):
-                self._dirty.set()
             self._progress.pulse()
 
     def _enqueue(self, item: Item) -> None:
@@ -173,12 +170,17 @@ class Deliver:
                         self._earlier.set()
                     return
                 async with self._slots:
-                    await self._work(queue, queue[0])
+                    # Whoever waited here must look again: a stopping function starts nothing new.
+                    if queue and not self._stopping and not self._blocked(queue[0]):
+                        await self._work(queue, queue[0])
         finally:
             del self._active[lane]
-            if not queue:
-                self._queues.pop(lane, None)
+            self._forget(lane)
             self._progress.pulse()
+
+    def _forget(self, lane: Lane) -> None:
+        if lane not in self._active and not self._queues.get(lane, True):
+            del self._queues[lane]
 
     async def _work(self, queue: deque[Item], item: Item) -> None:
         if item.command is not None:
@@ -195,7 +197,7 @@ class Deliver:
         queue.remove(item)
         followers: list[Item] = []
         if outcome.commands:
-            _remember_origin(item, event)
+            item.follow(event)
             for number, command in enumerate(outcome.commands, 1):
                 copy = msgspec.structs.replace(item, index=number, command=command, attempts=0, error="", row=0)
                 copy.status, copy.due = inbox.READY, 0
@@ -229,16 +231,18 @@ class Deliver:
                 return
             row = (await self._store.get(INBOX, [item.row_key])).get(item.row_key)
             if row is not None:
+                if inbox.decode(row).status != inbox.READY:
+                    raise  # another owner has written it: the lease is lost
                 item.row = row.version
                 return
-        except Rejected as rejected:
-            error = f"the command was refused: {rejected.code}: {rejected.message}"
-            await self._failed(queue, item, Outcome(error=error, never=True))
+        except Refused as refused:
+            error = f"the command was refused: {refused.code}: {refused.message}"
+            await self._failed(queue, item, Outcome(error=told(error), never=True))
             return
-        except Corrupt:
-            raise
         except Exception as error:
-            await self._failed(queue, item, Outcome(error=f"the command failed: {error!r}"))
+            if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
+                raise
+            await self._failed(queue, item, Outcome(error=f"the command failed\n{told(error)}"))
             return
         queue.remove(item)
         self._unpark()
@@ -255,7 +259,7 @@ class Deliver:
         else:
             item.due = now + int((pause if outcome.again is None else outcome.again) * 1e6)
         if event is not None:
-            _remember_origin(item, event)
+            item.follow(event)
         if not item.row:
             self._parked += 1
             self._finish(item, plain=False)
@@ -315,23 +319,29 @@ class Deliver:
         await future
 
     async def _commit_all(self) -> None:
-        # Never cancelled: a commit whose end nobody saw would leave the lease's version unknown.
-        while not self._closed:
-            await self._dirty.wait()
+        # Stopping never cancels this: a commit whose end nobody saw would leave the lease's version unknown.
+        while not self._closed or self._dirty.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lease.idle):
+                    await self._dirty.wait()
+            finished = self._dirty.is_set()
+            self._flushing = True
             self._dirty.clear()
-            await self._flush()
+            await self._flush(finished)
+            self._flushing = False
+            self._progress.pulse()
 
-    async def _flush(self) -> None:
+    async def _flush(self, finished: bool) -> None:
         changes, self._changes = self._changes, {}
         waiting, self._waiting = self._waiting, []
-        low = self._marks.settle(changes)
-        if changes or low > self._lease.position or self._lease.due():
-            await self._lease.commit(list(changes.values()), low)
+        lease, low = self._lease, self._marks.settle(changes)
+        if changes or (finished and low > lease.position) or lease.overtaken(low) or lease.due():
+            await lease.commit(list(changes.values()), low)
         for future in waiting:
             if not future.done():
                 future.set_result(None)
         self._room.set()
-        self._progress.advance(low)
+        self._progress.position = low
 
     async def _wake(self) -> None:
         while True:
@@ -352,9 +362,12 @@ class Deliver:
             with suppress(TimeoutError):
                 async with asyncio.timeout(limits.OPERATOR_POLL):
                     await self._nudged.wait()
-            for row in await inbox.marked(self._store, "operator", self._effect.name, limits.FIND_MAX):
-                await self._take_back(inbox.decode(row))
+            self._looking = True
             self._nudged.clear()
+            while rows := await inbox.marked(self._store, "operator", self._effect.name, limits.FIND):
+                for row in rows:
+                    await self._take_back(inbox.decode(row))
+            self._looking = False
             self._progress.pulse()
 
     async def _take_back(self, item: Item) -> None:
@@ -373,10 +386,8 @@ class Deliver:
             at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
             queue.insert(max(at, 1) if lane in self._active else at, item)
         await self._commit([change])
-        if queue:
-            self._start(lane)
-        else:
-            self._queues.pop(lane, None)
+        self._start(lane)
+        self._forget(lane)
 
 
 def _origin(function: str, item: Item) -> Origin:
@@ -388,8 +399,3 @@ def _origin(function: str, item: Item) -> Origin:
         causation=item.event_id,
         remember=False,
     )
-
-
-def _remember_origin(item: Item, event: Recorded[Any]) -> None:
-    meta = event.meta
-    item.correlation, item.actor, item.event_id = meta.correlation, meta.actor, event.id

@@ -23,7 +23,7 @@ from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.model.signature import taken, wants
 from foldlog.model.stream import ANY, check_tenant, check_text, stream_of
-from foldlog.ports.store import Append, Batch, Condition, Put, RowChange, RowKey, Store, Table
+from foldlog.ports.store import Append, Batch, Condition, Put, Row, RowChange, RowKey, Store, Table
 
 COMMANDS = Table("commands", expiring=True)
 
@@ -139,8 +139,9 @@ class Execute:
             except Conflict as conflict:
                 self._states.pop((origin.tenant, stream), None)
                 if memory and conflict.row == f"{COMMANDS.name}/{memory.key.key}":
-                    if receipt := await self._remembered(run, memory):
-                        return receipt
+                    row = (await self._store.get(COMMANDS, [memory.key])).get(memory.key)
+                    if row is not None:  # else its window has just ended, and the id is new again
+                        return await self._remembered(run, memory, row)
                 if conflict.row and any(conflict.row == f"{row.table.name}/{row.key.key}" for row in extra):
                     raise
                 if attempt == limits.COMMAND_ATTEMPTS - 1:
@@ -220,14 +221,13 @@ class Execute:
         (done,) = await self._store.commit(Batch((append,), rows))
         if loaded.condition is None:
             self._keep(run.origin.tenant, run.stream, state, done.version)
-        return Receipt(
-            run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id
-        )
+        return Receipt(run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id)
 
     def _drafts(self, run: "_Run", events: Sequence[Any]) -> tuple[list[Draft], list[Any]]:
         origin, command_id, schemas = run.origin, run.command_id, self._schemas
         correlation = origin.correlation or command_id
-        drafts, decoded = [], []
+        drafts: list[Draft] = []
+        decoded: list[Any] = []
         for index, event in enumerate(events):
             mark, body, again = schemas.encode(event)
             if mark.kind != "event":
@@ -318,11 +318,7 @@ class Execute:
         expires = self._clock.now() + int(self._window * 1e6)
         return Put(COMMANDS, memory.key, value, if_version=0, expires=expires)
 
-    async def _remembered(self, run: "_Run", memory: "_Memory") -> Receipt | None:
-        """The first answer to this command id; None where it has just been forgotten."""
-        row = (await self._store.get(COMMANDS, [memory.key])).get(memory.key)
-        if row is None:
-            return None
+    async def _remembered(self, run: "_Run", memory: "_Memory", row: Row) -> Receipt:
         outcome = msgspec.json.decode(row.value, type=Outcome)
         if outcome.digest != memory.digest:
             raise Invalid(f"command id {run.command_id!r} was used before, for another command to {run.stream}")

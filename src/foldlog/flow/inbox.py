@@ -11,12 +11,15 @@ Only the function's owner writes rows that are not dead, under its lease; only o
 of the row's version. So the two never race.
 """
 
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
 from foldlog import limits
+from foldlog.model.message import Recorded
 from foldlog.ports.store import Delete, IndexValue, Put, Range, Row, RowChange, RowKey, Store, Table
 
 INBOX = Table("inbox", indexes=("dead", "operator"))
@@ -65,6 +68,11 @@ class Item(msgspec.Struct, eq=False):
         """Where it stands: items of a function in order of the log."""
         return RowKey("", f"{self.function}/{self.position:019d}/{self.index:03d}")
 
+    def follow(self, event: Recorded[Any]) -> None:
+        """Keep what a command that follows needs of the event's envelope."""
+        meta = event.meta
+        self.correlation, self.actor, self.event_id = meta.correlation, meta.actor, event.id
+
     def put(self, if_version: int | None = None) -> Put:
         """The row that keeps it as it is now."""
         dead: IndexValue = self.function if self.status == DEAD else None
@@ -77,6 +85,12 @@ class Item(msgspec.Struct, eq=False):
         """Its row goes."""
         self.row = 0
         return Delete(INBOX, self.row_key)
+
+
+def told(error: BaseException | str) -> str:
+    """An error as text that can be stored: the end of its traceback, without what UTF-8 cannot hold."""
+    text = error if isinstance(error, str) else "".join(traceback.format_exception(error))
+    return text.encode(errors="replace").decode()[-limits.ERROR_CHARS :]
 
 
 def decode(row: Row) -> Item:

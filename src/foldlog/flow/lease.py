@@ -57,6 +57,15 @@ class Lease:
         """Seconds after which an idle owner renews."""
         return self._seconds / 3
 
+    @property
+    def idle(self) -> float:
+        """Seconds for which an owner may wait before it looks whether it must renew."""
+        return min(limits.CHECKPOINT, self.renew_every)
+
+    def overtaken(self, position: int) -> bool:
+        """Whether the checkpoint has long enough been behind `position`, though nothing else needed a commit."""
+        return position > self.position and self._clock.now() - self._renewed > limits.CHECKPOINT * 1e6
+
     def due(self) -> bool:
         """Whether an idle owner should renew now."""
         return self._clock.now() - self._renewed > self.renew_every * 1e6
@@ -89,7 +98,7 @@ class Lease:
         return 0
 
     async def commit(self, rows: Sequence[RowChange], position: int) -> None:
-        """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost; then nothing is stored."""
+        """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost: nothing is stored."""
         await self._commit(rows, position, self._owner)
 
     async def release(self) -> None:

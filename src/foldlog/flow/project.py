@@ -1,14 +1,14 @@
 """Pages folded into rows: rows and checkpoint in one commit, so that each event counts exactly once."""
 
 import logging
-import traceback
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, NamedTuple, get_args
 
 from foldlog import limits
-from foldlog.errors import Conflict, Corrupt, Invalid, Misconfigured, Undecodable
+from foldlog.errors import Corrupt, Invalid, Misconfigured, TooLarge, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.lease import Lease
 from foldlog.flow.subscribe import Fed
@@ -38,7 +38,7 @@ class View:
         self.takes: Takes = taken(projection.fold, 1, what, "event", projection.on)
         self.by_envelope = projection.key is not None and _by_envelope(projection.key, what)
         if self.inline and self.takes.recorded:
-            raise Misconfigured(f"{what}: inline rows are made before the store gives the envelope: take the event alone")
+            raise Misconfigured(f"{what}: inline rows are made before there is an envelope: take the event alone")
         found = hints(projection.fold, what)
         if "return" not in found:
             raise Misconfigured(f"{what}: annotate what the fold returns; that is the type of its rows")
@@ -90,7 +90,7 @@ def index_value(value: Any) -> IndexValue:
     if isinstance(value, bool):
         return int(value)
     if value is None or isinstance(value, str | int | float):
-        return value
+        return _checked(value)
     if isinstance(value, datetime):
         if value.tzinfo is None:
             return value.isoformat(timespec="microseconds")
@@ -98,6 +98,19 @@ def index_value(value: Any) -> IndexValue:
     if isinstance(value, date):
         return value.isoformat()
     raise Invalid(f"a {type(value).__name__} cannot be indexed: keep a number, text or time in a field of its own")
+
+
+def _checked(value: IndexValue) -> IndexValue:
+    # Checked here too, because what the store refuses, it refuses for the whole page.
+    if isinstance(value, str) and len(value.encode(errors="surrogatepass")) > limits.INDEXED_BYTES:
+        raise TooLarge(f"a text of over {limits.INDEXED_BYTES} bytes cannot be indexed: index a part of it")
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):
+        raise Invalid("a text with a lone surrogate cannot be indexed")
+    if (isinstance(value, int) and not -(2**63) <= value < 2**63) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        raise Invalid(f"{value} cannot be indexed: it has no place among numbers of 64 bits")
+    return value
 
 
 def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str) -> None:
@@ -135,7 +148,8 @@ async def inline_changes(
     changes: list[RowChange] = []
     new_version = version + len(drafts)
     for view in views:
-        wanted = [event for event in events if not view.takes.types or type(event) in view.takes.types]
+        types = view.takes.types
+        wanted = [(number, event) for number, event in enumerate(events, version + 1) if type(event) in types]
         if not wanted:
             continue
         key = RowKey(tenant, stream.partition("-")[2])
@@ -148,9 +162,11 @@ async def inline_changes(
                 if view.concerns(missed) and missed.version <= version:
                     value = fold(value, missed.data)
             at = page.events[-1].version if page.more else version
-        for event in wanted:
+        for _, event in wanted:
             value = fold(value, event)
-        changes.append(view.change(key, value, new_version, row.version if row else 0))
+        # A tombstone carries the version of the last event that it is made of: there the follower removes it.
+        upto = wanted[-1][0] if value is None else new_version
+        changes.append(view.change(key, value, upto, row.version if row else 0))
     return changes
 
 
@@ -170,7 +186,7 @@ class Project:
         self._store, self._view, self._clock, self._lease = store, view, clock, lease
         self._held: dict[RowKey, _Held] = {}
         self._parked: set[RowKey] = set()
-        self._written = 0
+        self._letters: list[Put] = []
 
     async def begin(self) -> None:
         """Forget what was held under an earlier lease; learn which keys are parked."""
@@ -182,60 +198,67 @@ class Project:
     async def page(self, fed: Fed) -> None:
         """Fold a page and commit its rows with the checkpoint. Errors: `Conflict` when the lease was lost."""
         if not fed.events:
-            if fed.upto > self._lease.position and self._clock.now() - self._written > 1_000_000 or self._lease.due():
-                await self._commit([], fed.upto)
+            if self._lease.overtaken(fed.upto) or self._lease.due():
+                await self._lease.commit([], fed.upto)
             return
+        parked = set(self._parked)
         try:
-            await self._commit(await self._changes(fed.events), fed.upto)
+            await self._lease.commit(await self._changes(fed.events), fed.upto)
+        except TooLarge as error:
+            # More rows than one commit takes, and nothing was stored: half of the page, then the other half.
+            self._parked = parked
+            self._held.clear()
+            await self._in_parts(fed, error)
         except BaseException:
             self._held.clear()
             raise
 
-    async def _commit(self, changes: Sequence[RowChange], upto: int) -> None:
-        await self._lease.commit(changes, upto)
-        self._written = self._clock.now()
+    async def _in_parts(self, fed: Fed, error: TooLarge) -> None:
+        events, half = fed.events, len(fed.events) // 2
+        if half:
+            await self.page(Fed(events[:half], events[half - 1].position))
+            await self.page(Fed(events[half:], fed.upto))
+        else:
+            key = RowKey(events[0].tenant, events[0].key)
+            await self._lease.commit([self._park(key, events[0], error)], fed.upto)
 
     async def _changes(self, events: Sequence[Recorded[Any]]) -> list[RowChange]:
-        work, changes = self._addressed(events)
-        await self._fetch({key for key, _, _ in work})
+        self._letters = []
+        work = self._addressed(events)
+        await self._fetch(work)
+        changes: dict[RowKey, RowChange] = {}
         dirty: dict[RowKey, Recorded[Any]] = {}
-        fold, recorded, held, inline = (
-            self._view.projection.fold,
-            self._view.takes.recorded,
-            self._held,
-            self._view.inline,
-        )
+        view, held = self._view, self._held
+        fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
         for key, event, data in work:
-            row = held[key]
             if key in self._parked:
                 continue
+            row = held[key]
             if inline and row.position >= event.version:
                 if row.value is None and row.version and row.position == event.version:
-                    changes.append(Delete(self._view.table, key, row.version))
+                    changes[key] = Delete(view.table, key, row.version)
                 continue
             try:
                 row.value = fold(row.value, event if recorded else data)
             except Exception as error:
-                changes.append(self._park(key, event, error))
+                self._letters.append(self._park(key, event, error))
                 continue
             row.position = event.version if inline else event.position
             dirty[key] = event
         for key, event in dirty.items():
             row = held[key]
             try:
-                change = self._view.change(key, row.value, row.position, row.version if inline else None)
+                changes[key] = view.change(key, row.value, row.position, row.version if inline else None)
             except Exception as error:
                 if key not in self._parked:
-                    changes.append(self._park(key, event, error))
+                    self._letters.append(self._park(key, event, error))
                 continue
             row.version += 1
-            changes.append(change)
         self._forget_some()
-        return changes
+        return [*changes.values(), *self._letters]
 
-    def _addressed(self, events: Sequence[Recorded[Any]]) -> tuple[list["_Work"], list[RowChange]]:
+    def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
-        changes: list[RowChange] = []
         recorded, simple = self._view.takes.recorded, self._view.projection.key is None
         for event in events:
             own = RowKey(event.tenant, event.key)
@@ -246,23 +269,29 @@ class Project:
                 if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
                     raise
                 if own not in self._parked:
-                    changes.append(self._park(own, event, error))
+                    self._letters.append(self._park(own, event, error))
                 continue
             work.extend(_Work(key, event, data) for key in keys)
-        return work, changes
+        return work
 
-    async def _fetch(self, keys: set[RowKey]) -> None:
+    async def _fetch(self, work: Sequence["_Work"]) -> None:
         if self._view.inline:
             self._held.clear()  # the senders write these rows too
-        missing = [key for key in keys if key not in self._held]
-        found = await self._store.get(self._view.table, missing) if missing else {}
-        for key in missing:
+        missing = {key: event for key, event, _ in reversed(work) if key not in self._held}
+        found = await self._store.get(self._view.table, list(missing)) if missing else {}
+        for key, event in missing.items():
             row = found.get(key)
-            self._held[key] = _Held(self._view.decode(row), row.position if row else 0, row.version if row else 0)
+            try:
+                value = self._view.decode(row)
+            except Undecodable as error:
+                if key not in self._parked:
+                    self._letters.append(self._park(key, event, error))
+                continue
+            self._held[key] = _Held(value, row.position if row else 0, row.version if row else 0)
 
     def _park(self, key: RowKey, event: Recorded[Any], error: Exception) -> Put:
         self._parked.add(key)
-        meta = event.meta
+        index = sum(letter.position == event.position for letter in self._letters)
         log.error(
             "a fold failed; the row is parked and stale until its projection gets a new version",
             extra={"function": self._view.name, "key": key.key, "position": event.position, "error": repr(error)},
@@ -270,7 +299,7 @@ class Project:
         return inbox.Item(
             self._view.name,
             event.position,
-            0,
+            index,
             key.key,
             key.tenant,
             event.stream,
@@ -279,8 +308,8 @@ class Project:
             inbox.DEAD,
             1,
             failed=self._clock.now(),
-            error="".join(traceback.format_exception(error))[-limits.ERROR_CHARS :],
-            correlation=meta.correlation,
+            error=inbox.told(error),
+            correlation=event.meta.correlation,
             event_id=event.id,
         ).put()
 

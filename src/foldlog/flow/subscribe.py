@@ -18,7 +18,12 @@ class Fed(NamedTuple):
 
 
 async def follow(
-    store: Store, query: Query, after: int, stop: asyncio.Event, idle: float = limits.IDLE_WAIT, limit: int = limits.PAGE
+    store: Store,
+    query: Query,
+    after: int,
+    stop: asyncio.Event,
+    idle: float = limits.IDLE_WAIT,
+    limit: int = limits.PAGE,
 ) -> AsyncIterator[Fed]:
     """Follow the log behind `after` until `stop`.
 

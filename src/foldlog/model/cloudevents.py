@@ -76,17 +76,16 @@ def to_cloudevent(event: Recorded[Any]) -> dict[str, Any]:
         "foldversion": str(event.version),
         "foldschema": event.kind.schema,
     }
-    for name, value in (
-        ("foldtenant", event.tenant),
-        ("foldcommand", meta.command),
-        ("foldindex", meta.index),
-        ("foldactor", meta.actor),
-        ("correlationid", meta.correlation),
-        ("causationid", meta.causation),
-        ("traceparent", meta.traceparent),
-    ):
-        if value:
-            found[name] = value
+    optional = {
+        "foldtenant": event.tenant,
+        "foldcommand": meta.command,
+        "foldindex": meta.index,
+        "foldactor": meta.actor,
+        "correlationid": meta.correlation,
+        "causationid": meta.causation,
+        "traceparent": meta.traceparent,
+    }
+    found.update({name: value for name, value in optional.items() if value})
     if meta.tags:
         found["foldtags"] = _encode(meta.tags).decode()
     if meta.headers:
@@ -106,7 +105,7 @@ def from_cloudevent(attributes: Mapping[str, Any], category: str = "") -> Addres
     """
     if attributes.get("specversion") != "1.0":
         raise Invalid("no CloudEvent: specversion must be '1.0'")
-    id, source, type = (_required(attributes, name) for name in ("id", "source", "type"))
+    own_id, source, name = (_required(attributes, name) for name in ("id", "source", "type"))
     tenant = check_tenant(_text(attributes, "foldtenant"))
     stream = _stream(_text(attributes, "subject"), source, category)
     schema = _whole(attributes, "foldschema", 1)
@@ -124,7 +123,7 @@ def from_cloudevent(attributes: Mapping[str, Any], category: str = "") -> Addres
         _micros(time) if time else None,
         _read_tags(_text(attributes, "foldtags")),
         # An id that can be derived again is not stored: most of an exported log's are.
-        "" if command and id == event_id(tenant, stream, command, index) else id,
+        "" if command and own_id == event_id(tenant, stream, command, index) else own_id,
         headers,
     )
     raw_meta = encode_meta(meta)
@@ -132,7 +131,7 @@ def from_cloudevent(attributes: Mapping[str, Any], category: str = "") -> Addres
         raise TooLarge(f"attributes of {len(raw_meta):,} bytes; the limit is {limits.META_BYTES:,}")
     if len(body) > limits.EVENT_BYTES:
         raise TooLarge(f"data of {len(body):,} bytes; the limit is {limits.EVENT_BYTES:,}")
-    return Addressed(tenant, stream, Draft(_check_name(type), schema, body, raw_meta, meta.tags, encoding))
+    return Addressed(tenant, stream, Draft(_check_name(name), schema, body, raw_meta, meta.tags, encoding))
 
 
 def to_line(event: Recorded[Any]) -> bytes:
@@ -218,20 +217,12 @@ def _body(attributes: Mapping[str, Any], headers: dict[str, Any]) -> tuple[bytes
         body = base64.b64decode(_text(attributes, "data_base64"), validate=True)
     except binascii.Error as error:
         raise Invalid(f"data_base64 cannot be read: {error}") from error
-    kind = _text(attributes, "datacontenttype")
-    is_json = kind.partition(";")[0].strip() == JSON_TYPE or kind.partition(";")[0].endswith("+json")
-    if not encoding and (is_json or not kind):
-        try:
-            parse_json(body)
-        except Invalid:
-            if is_json:
-                raise
-        else:
-            if kind == JSON_TYPE:
-                headers.pop(_FOREIGN["datacontenttype"], None)
-            return body, "json"
-    if encoding == "json":
+    kind = _text(attributes, "datacontenttype").partition(";")[0].strip()
+    if encoding == "json" or (not encoding and (kind == JSON_TYPE or kind.endswith("+json"))):
         parse_json(body)
+        if headers.get(_FOREIGN["datacontenttype"]) == JSON_TYPE:
+            del headers[_FOREIGN["datacontenttype"]]
+        return body, "json"
     return body, check_text("foldencoding", encoding or "binary", limits.PART_CHARS)
 
 

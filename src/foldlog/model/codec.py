@@ -12,7 +12,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Invalid, Misconfigured, TooLarge, Undecodable
-from foldlog.model.shape import fault, holds_anything, same, shape_of, unstorable
+from foldlog.model.shape import fault, same, shape_of, unstorable
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Codec(Generic[T]):
     """Encodes and decodes values of one type. `what` names it in error messages."""
 
-    __slots__ = ("_decoder", "_loose", "_shape", "decode_strictly", "encode_loosely", "most", "what")
+    __slots__ = ("_decoder", "_shape", "decode_strictly", "encode_loosely", "most", "what")
 
     def __init__(self, type: Any, what: str, most: int = limits.EVENT_BYTES) -> None:
         try:
@@ -35,7 +35,6 @@ class Codec(Generic[T]):
             raise Misconfigured(f"{what} cannot be stored: {error}") from error
         if name := unstorable(self._shape):
             raise Misconfigured(f"{what} cannot be stored: it holds a {name}, which JSON does not know")
-        self._loose = holds_anything(self._shape)
         self.decode_strictly: Callable[[bytes], T] = self._decoder.decode
         self.encode_loosely: Callable[[Any], bytes] = msgspec.json.Encoder().encode
         self.what, self.most = what, most
@@ -45,12 +44,12 @@ class Codec(Generic[T]):
         try:
             body = self.encode_loosely(value)
             again = self.decode_strictly(body)
-            if (self._loose or again != value) and not same(value, again):
+            if again != value and not same(value, again):
                 raise Invalid(f"{self.what} would be read as {_short(again)}, not as {_short(value)}: {_HINT}")
         except msgspec.ValidationError as error:
             raise Invalid(f"{self.what} does not fit its own fields: {error}") from error
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-            raise Invalid(f"{self.what} cannot be stored: {error or type(error).__name__}") from error
+            raise Invalid(f"{self.what} cannot be stored: {error}") from error
         self._check_size(len(body))
         if body.count(b"{") + body.count(b"[") > limits.NESTING:
             parse_json(body)
@@ -62,8 +61,8 @@ class Codec(Generic[T]):
             return self.decode_strictly(body)
         except Exception as error:  # of msgspec, or of the class's own __post_init__
             raise Undecodable(
-                f"the stored {self.what} does not fit the code: {error}. Change the type back, or give it a new version "
-                "and an Upcast"
+                f"the stored {self.what} does not fit the code: {error}. Change the type back, or give it a new "
+                "version and an Upcast"
             ) from error
 
     def from_outside(self, data: bytes | str) -> T:
@@ -86,6 +85,7 @@ class Codec(Generic[T]):
             raise TooLarge(f"{self.what} has {size:,} bytes; the limit is {self.most:,}")
 
 
+_SHOWN = 200  # characters of a value in a message
 _HINT = "NaN, infinities, lists for tuples, time zones with seconds, values that JSON has no word for do not survive"
 
 
@@ -97,7 +97,7 @@ def parse_json(data: bytes | str, nesting: int = limits.NESTING) -> Any:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
         text.encode("utf-8")
     except (ValueError, RecursionError) as error:
-        raise Invalid(f"not acceptable as JSON: {error or 'nested too deeply'}") from error
+        raise Invalid(f"not acceptable as JSON: {error}") from error
     _check_depth(value, nesting)
     return value
 
@@ -132,18 +132,17 @@ def _finite(text: str) -> float:
 def _check_depth(value: Any, nesting: int) -> None:
     level, depth = [value], 0
     while level:
-        if depth > nesting:
-            raise Invalid(f"not acceptable as JSON: nested deeper than {nesting} levels")
-        depth += 1
         deeper: list[Any] = []
+        inside = False
         for one in level:
-            if isinstance(one, dict):
-                deeper.extend(one.values())
-            elif isinstance(one, list):
-                deeper.extend(one)
+            if isinstance(one, dict | list):
+                inside = True
+                deeper.extend(one.values() if isinstance(one, dict) else one)
             elif isinstance(one, str) and not one.isascii():
                 _checked_text(one)
-        level = deeper
+        if inside and depth == nesting:
+            raise Invalid(f"not acceptable as JSON: nested deeper than {nesting} levels")
+        level, depth = deeper, depth + 1
 
 
 def _checked_text(text: str) -> None:
@@ -155,4 +154,4 @@ def _checked_text(text: str) -> None:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

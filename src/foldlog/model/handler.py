@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from foldlog import limits
 from foldlog.errors import Invalid, Misconfigured
 from foldlog.model.principal import Principal
-from foldlog.model.retry import Backoff
+from foldlog.model.retry import LONGEST, Backoff
 from foldlog.model.stream import check_part
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class Retry:
     why: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.after < 1e9:
-            raise Invalid(f"Retry wants seconds from 0 to a billion, not {self.after!r}")
+        if not 0 <= self.after < LONGEST:
+            raise Invalid(f"Retry wants seconds from 0 to {LONGEST:,.0f}, not {self.after!r}")
 
 
 @dataclass(frozen=True, slots=True)

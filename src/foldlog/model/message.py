@@ -84,8 +84,8 @@ class Recorded(msgspec.Struct, Generic[E], frozen=True, gc=False):
     """A stored event and its envelope: raw columns; the decoded parts are properties, worked out when asked for.
 
     `position` is the place in the whole log, `version` the number in the stream (from 1), `time` the store's clock in
-    microseconds since 1970, `log` the random id of the log that it stands in. `data` raises `Undecodable` where the body does not fit the code, or no listed part knows
-    the type; everything else can still be read.
+    microseconds since 1970, `log` the random id of the log that it stands in. `data` raises `Undecodable` where the
+    body does not fit the code, or no listed part knows the type; everything else can still be read.
     """
 
     position: int

@@ -10,7 +10,6 @@ from msgspec import inspect
 from foldlog.model.event import field_names
 
 Shape = inspect.Type
-_LARGE = 2**63  # msgspec reads integers beyond 64 bits exactly, but where a field says Any it makes floats of them
 _OBJECTS = (inspect.DataclassType, inspect.StructType, inspect.TypedDictType)
 
 
@@ -21,23 +20,14 @@ def shape_of(type: Any) -> Shape:
 
 def unstorable(shape: Shape) -> str:
     """The name of a class inside this shape that cannot be stored, or ""."""
-    return next((one.cls.__name__ for one in _all(shape) if _custom(one) and one.cls is not object), "")
-
-
-def holds_anything(shape: Shape) -> bool:
-    """Whether some part of it may hold any value, so that a type changes without anybody noticing."""
-    return any(isinstance(one, inspect.AnyType) or _custom(one) for one in _all(shape))
+    found = (one.cls for one in _all(shape) if isinstance(one, inspect.CustomType))
+    return next((cls.__name__ for cls in found if cls is not object), "")
 
 
 def fault(raw: Any, shape: Shape, path: str = "$") -> str:
     """What is wrong with this JSON value, which msgspec accepts for this shape without a word, or ""."""
-    match shape:
-        case inspect.UnionType(types=types):
-            faults = [fault(raw, one, path) for one in types if _may_be(raw, one)]
-            return min(faults, key=len, default="")
-        case inspect.AnyType() | inspect.CustomType():
-            large = [one for one in _numbers(raw) if not -_LARGE <= one < 2 * _LARGE]
-            return f"{path}: an integer beyond 64 bits, where any value may stand, is not kept exactly" if large else ""
+    if isinstance(shape, inspect.UnionType):
+        return next((fault(raw, one, path) for one in shape.types if _may_be(raw, one)), "")
     if isinstance(raw, dict):
         return _fault_of_object(raw, shape, path)
     if isinstance(raw, list):
@@ -48,8 +38,8 @@ def fault(raw: Any, shape: Shape, path: str = "$") -> str:
 def same(value: Any, again: Any) -> bool:
     """Whether `again`, read from storage, is what `value` was.
 
-    Stricter than `==` about integers that became floats; and where `==` says no though nothing was lost: types that
-    compare by identity, and local times that a change of clocks makes ambiguous (PEP 495: never equal elsewhere).
+    For where `==` says no though nothing was lost: types that compare by identity, and local times that a change of
+    clocks makes ambiguous (PEP 495: they equal no time of another zone).
     """
     if isinstance(again, datetime | time) and isinstance(value, datetime | time):
         return _wall(value) == _wall(again)
@@ -60,17 +50,11 @@ def same(value: Any, again: Any) -> bool:
     names = field_names(type(again))
     if names or is_dataclass(again):
         return type(value) is type(again) and all(same(getattr(value, n), getattr(again, n)) for n in names)
-    if isinstance(again, float) and isinstance(value, int) and abs(value) >= _LARGE:
-        return False
     return bool(value == again)
 
 
 def _wall(moment: datetime | time) -> object:
     return type(moment), moment.replace(tzinfo=None), moment.utcoffset()
-
-
-def _custom(shape: Shape) -> Any:
-    return isinstance(shape, inspect.CustomType)
 
 
 def _all(shape: Shape) -> Iterator[Any]:
@@ -118,29 +102,19 @@ def _fault_of_array(raw: list[Any], shape: Any, path: str) -> str:
         types = [*tag, *(field.type for field in shape.fields)]
     if len(raw) > len(types):
         return f"has no element {path}[{len(types)}]"
-    found = (fault(one, type, f"{path}[{number}]") for number, (one, type) in enumerate(zip(raw, types, strict=False)))
+    pairs = zip(raw, types, strict=False)
+    found = (fault(one, expected, f"{path}[{number}]") for number, (one, expected) in enumerate(pairs))
     return next(filter(None, found), "")
 
 
 def _may_be(raw: Any, shape: Any) -> bool:
     """Whether this side of a union can be meant: msgspec allows one of a kind, or Structs with different tags."""
+    tag = getattr(shape, "tag_field", None)
     if isinstance(raw, dict):
-        tag = getattr(shape, "tag_field", None)
-        return isinstance(shape, (*_OBJECTS, inspect.DictType)) and (tag is None or raw.get(tag) == shape.tag)
+        return hasattr(shape, "value_type") or (
+            isinstance(shape, _OBJECTS) and (tag is None or raw.get(tag) == getattr(shape, "tag", None))
+        )
     if isinstance(raw, list):
-        tag = getattr(shape, "tag_field", None)
         whole = not isinstance(shape, _OBJECTS) or getattr(shape, "array_like", False)
         return bool(_parts(shape)) and whole and (tag is None or raw[:1] == [shape.tag])
     return False
-
-
-def _numbers(raw: Any) -> Iterator[int]:
-    waiting = [raw]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
-        elif isinstance(one, int):
-            yield one

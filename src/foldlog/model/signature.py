@@ -38,13 +38,15 @@ class Hints(dict[str, Any]):
         found = super().__getitem__(name)
         if isinstance(found, _Unresolved):
             raise Misconfigured(
-                f"{self._what}: {found.error}. Its annotations cannot be resolved: define the class at module level and "
-                "import it for real (not under TYPE_CHECKING), or name the events with on="
+                f"{self._what}: {found.error}. Its annotations cannot be resolved: define the class at module level "
+                "and import it for real (not under TYPE_CHECKING), or name the events with on="
             ) from found.error
         return found
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        if name not in self:
+            return default
+        return self[name]
 
 
 class _Unresolved(NamedTuple):
@@ -68,9 +70,7 @@ def _plain(function: Any) -> Any:
     """The function that carries the annotations of a partial, a wrapper or an object with `__call__`."""
     while isinstance(function, partial):
         function = function.func
-    if not hasattr(function, "__code__"):
-        function = getattr(type(function), "__call__", function)
-    return unwrap(function)
+    return unwrap(function if hasattr(function, "__code__") else type(function).__call__)
 
 
 def taken(function: Callable[..., Any], index: int, what: str, kind: str, on: Any = None) -> Takes:
@@ -128,7 +128,8 @@ def _members(annotation: Any) -> list[Any]:
     if isinstance(annotation, tuple | list):
         return [member for one in annotation for member in _members(one)]
     if isinstance(annotation, getattr(typing, "TypeAliasType", ())):  # Python 3.12's `type X = A | B`
-        return _members(annotation.__value__)
+        alias: Any = annotation
+        return _members(alias.__value__)
     if get_origin(annotation) in (Union, types.UnionType):
         return [member for one in get_args(annotation) for member in _members(one)]
     return [annotation]

@@ -18,6 +18,7 @@ EXISTS = -2
 NONE = 0
 """Expected version: no event yet."""
 
+_SHOWN = 80  # characters of a bad name in a message
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]*")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._/:-]*")
@@ -102,4 +103,4 @@ def check_limit(limit: int, most: int) -> int:
 
 def _shown(value: object) -> str:
     text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -21,7 +21,8 @@ class JsonFormatter(logging.Formatter):
         line.update((name, value) for name, value in vars(record).items() if name not in _KNOWN and value != "")
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        # A lone surrogate, which no stream takes, becomes the escape that JSON has for it.
+        return json.dumps(line, default=str, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def log_json(stream: TextIO, level: int = logging.INFO) -> None:

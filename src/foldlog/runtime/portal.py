@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from foldlog.errors import Unavailable
+
 T = TypeVar("T")
 
 
@@ -14,15 +16,26 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="foldlog-portal", daemon=True)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result, or its exception. An interrupt of the caller cancels it."""
+        """The coroutine's result, or its exception. An interrupt of the caller cancels it.
+
+        Errors: `Unavailable` once the portal is closed.
+        """
         if threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a blocking call inside the portal's own loop would wait for itself: use the App's async methods")
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+            raise RuntimeError(
+                "a blocking call inside the portal's own loop would wait for itself: use the App's methods"
+            )
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise Unavailable("the app is not open: its blocking() has ended")
+            future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
@@ -30,10 +43,22 @@ class Portal:
             raise
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
-        if self._loop.is_closed():
-            return
+        """Cancel the calls that other threads still wait for, stop the loop and its thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(_wind_up(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
+
+
+async def _wind_up() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()

@@ -8,8 +8,8 @@ from foldlog import limits
 from foldlog.errors import Conflict, Unavailable
 from foldlog.flow.attempt import Effect
 from foldlog.flow.deliver import Deliver
-from foldlog.flow.lease import Lease
-from foldlog.flow.project import Project
+from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.project import Project, View
 from foldlog.flow.subscribe import Progress, follow
 from foldlog.system import Function, System
 
@@ -23,6 +23,7 @@ class Runner:
         self.function = function
         self.progress = Progress()
         self.failure: BaseException | None = None
+        self.owns = False
         self._system = system
         self._deliver: Deliver | None = None
 
@@ -61,21 +62,28 @@ class Runner:
         wait = await lease.acquire(await self._first())
         if wait:
             log.debug("another process owns it", extra={"function": function.name})
-            await _until(stop, wait)
+            await _until(stop, min(wait, limits.STANDBY))
             return
+        self.owns = True
         self.progress.advance(lease.position)
+        try:
+            await self._work(lease, stop)
+        finally:
+            self.owns = False
+            self.progress.pulse()
+        await lease.release()
+
+    async def _work(self, lease: Lease, stop: asyncio.Event) -> None:
+        system, function = self._system, self.function
         if isinstance(function, Effect):
             await self._deliver_from(lease, function, stop)
         else:
             project = Project(system.store, function, system.clock, lease)
             await project.begin()
-            feed = follow(
-                system.store, function.query, lease.position, stop, min(1.0, lease.renew_every), limits.FOLD_PAGE
-            )
+            feed = follow(system.store, function.query, lease.position, stop, lease.idle, limits.FOLD_PAGE)
             async for fed in feed:
                 await project.page(fed)
                 self.progress.advance(fed.upto)
-        await lease.release()
 
     async def _deliver_from(self, lease: Lease, effect: Effect, stop: asyncio.Event) -> None:
         system = self._system
@@ -83,7 +91,7 @@ class Runner:
             system.store, effect, system.schemas, system.execute, system.clock, lease, self.progress
         )
         try:
-            feed = follow(system.store, effect.query, lease.position, stop, min(1.0, lease.renew_every))
+            feed = follow(system.store, effect.query, lease.position, stop, lease.idle)
             await self._deliver.run(feed, stop)
         finally:
             self._deliver = None
@@ -121,6 +129,7 @@ class Worker:
 
     async def settle(self, system: System, timeout: float) -> None:
         """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
+        head = 0
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -136,6 +145,23 @@ class Worker:
                 f"not settled after {timeout} seconds: the log is at {head}, {', '.join(behind)}. A retry that waits "
                 "longer needs a clock that a test can move (foldlog.testing.FakeClock)"
             ) from error
+
+
+async def reached(system: System, worker: Worker | None, view: View, position: int, timeout: float) -> None:
+    """Return when the view's rows show `position`, whichever process keeps them. Errors: `Unavailable`."""
+    runner = worker.runners[view.name] if worker else None
+    try:
+        async with asyncio.timeout(timeout):
+            while runner is None or not runner.settled(position):
+                if runner is not None and runner.owns:
+                    await runner.progress.change()
+                    continue
+                held = await checkpoint(system.store, view.name)
+                if held is not None and held.position >= position:
+                    return
+                await system.store.wait(None, limits.WATCH_MAX)
+    except TimeoutError as error:
+        raise Unavailable(f"{view.name} did not come to position {position} within {timeout} seconds") from error
 
 
 def _cause(raised: Exception) -> Exception:

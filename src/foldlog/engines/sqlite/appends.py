@@ -65,28 +65,30 @@ class Appends:
     def time(self) -> int:
         return self._time
 
-    def check(self, append: Append) -> None:
-        """The append's conditions hold, with all that this transaction has taken so far, or `Conflict`."""
-        _, version = self._head_of(append)
+    def check(self, append: Append) -> tuple[int, int]:
+        """The append's conditions hold, with all that this transaction has taken so far, or `Conflict`.
+
+        The stream's number (0 for a new one) and version.
+        """
+        head = self._head_of(append)
+        version = head[1]
         if not version_holds(append.expected, version):
             raise stream_conflict(append, version)
         if append.condition is not None:
             self._check_condition(append.condition)
+        return head
 
-    def append(self, append: Append) -> Appended:
+    def append(self, append: Append, number: int, version: int) -> Appended:
         """Take the append; `flush` writes it."""
         tenant, stream, drafts = append.tenant, append.stream, append.drafts
-        number, version = self._head_of(append)
         if not number:
             self._stream += 1
             number = self._stream
             self._streams.append((number, tenant, stream))
         category = stream.partition("-")[0]
-        position, time, ids, events = self._head, self._time, self._kinds.ids, self._events
+        position, time, ids, events = max(self._head, self._start), self._time, self._kinds.ids, self._events
         for draft in drafts:
             position += 1
-            if position <= self._start:
-                position = self._start + 1
             version += 1
             said = category, draft.type, draft.schema, draft.encoding
             kind = ids.get(said) or self._new_kind(said)

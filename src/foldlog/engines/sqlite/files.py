@@ -52,6 +52,8 @@ def open_file(path: str) -> tuple[apsw.Connection, Identity]:
     except (apsw.CantOpenError, OSError) as error:
         raise Misconfigured(f"cannot open {path}: {error}; the directory must exist and be writable") from error
     try:
+        if conn.readonly("main"):
+            raise Misconfigured(f"cannot write {path}: make it writable for this user")
         return conn, _prepare(conn, path)
     except BaseException as error:
         conn.close()

@@ -138,15 +138,14 @@ class Writer:
             changes.drop(work)
             return None
         try:
-            for append in work.appends:
-                appends.check(append)
+            heads = [appends.check(append) for append in work.appends]
             for change in work.rows:
                 changes.check(change)
         except FoldlogError as refused:
             return refused
         for change in work.rows:
             changes.change(change)
-        return [appends.append(append) for append in work.appends]
+        return [appends.append(append, *head) for append, head in zip(work.appends, heads, strict=True)]
 
     def _undo(self, error: Exception) -> None:
         """Back to what is on disk."""
@@ -201,9 +200,13 @@ class Writer:
 def _size(work: Batch | Table) -> int:
     if isinstance(work, Table):
         return 0
-    size = sum([len(draft.body) + len(draft.meta) for append in work.appends for draft in append.drafts])
-    if work.rows:
-        size += sum([len(change.value) for change in work.rows if isinstance(change, Put)])
+    size = 0  # plain loops: most batches are one event, for which a comprehension is the larger part
+    for append in work.appends:
+        for draft in append.drafts:
+            size += len(draft.body) + len(draft.meta)
+    for change in work.rows:
+        if isinstance(change, Put):
+            size += len(change.value)
     return size
 
 

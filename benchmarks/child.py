@@ -1,0 +1,115 @@
+"""What runs in a process of its own: `python -m benchmarks.child VERB PATH [KEY]`.
+
+`read-*` read a whole log and print rate and memory; `first-*` open a store, commit one command and say so.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def memory(what: str) -> float:
+    """MB of this process: "VmRSS" now, "VmHWM" at most so far; nan where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text("utf-8").splitlines() if status.exists() else []
+    found = [int(line.split()[1]) / 1_024 for line in lines if line.startswith(f"{what}:")]
+    return found[0] if found else float("nan")
+
+
+def measured(read: Callable[[], int]) -> None:
+    """Run a read and print what it did."""
+    before = memory("VmRSS")
+    begin = time.perf_counter()
+    count = read()
+    taken = time.perf_counter() - begin
+    print(json.dumps({"rate": count / taken, "memory": memory("VmHWM") - before, "events": count}))
+
+
+def read_ours(path: Path) -> None:
+    ours: Any = import_module("benchmarks.ours")
+
+    async def work(app: Any) -> int:
+        count = pieces = 0
+        async for event in app.read():
+            pieces += event.data.quantity
+            count += 1
+        assert pieces >= count
+        return count
+
+    def read() -> int:
+        with ours.Ours(path) as opened:
+            count: int = opened.run(work(opened.app))
+        return count
+
+    measured(read)
+
+
+def read_peer(path: Path) -> None:
+    peer: Any = import_module("benchmarks.peer")
+
+    def read() -> int:
+        with peer.Peer(path) as opened:
+            log, mapper = opened.shop.notification_log, opened.shop.mapper
+            count, start = 0, 1
+            while notifications := log.select(start=start, limit=log.section_size):
+                for notification in notifications:
+                    mapper.to_domain_event(notification)
+                count += len(notifications)
+                start = notifications[-1].id + 1
+        return count
+
+    measured(read)
+
+
+def read_raw(path: Path) -> None:
+    apsw: Any = import_module("apsw")
+
+    def read() -> int:
+        connection = apsw.Connection(str(path))
+        count = 0
+        for _ in connection.execute("SELECT * FROM events ORDER BY position"):
+            count += 1
+        connection.close()
+        return count
+
+    measured(read)
+
+
+def first_ours(path: Path) -> None:
+    asyncio: Any = import_module("asyncio")  # here, so that the peer does not pay for it
+    ours: Any = import_module("benchmarks.ours")
+    app = ours.App(f"sqlite:{path}", [ours.order])
+    key = sys.argv[3]
+
+    async def work() -> None:
+        async with app:
+            await app.send(ours.order, key, ours.AddLine(*ours.line(1)))
+            print("committed", flush=True)
+
+    asyncio.run(work())
+
+
+def first_peer(path: Path) -> None:
+    peer: Any = import_module("benchmarks.peer")
+    shop = peer.Shop(env=peer.environment(path))
+    order = peer.Order()
+    order.add(*peer.line(1))
+    shop.save(order)
+    print("committed", flush=True)
+    shop.close()
+
+
+VERBS: dict[str, Callable[[Path], None]] = {
+    "read-ours": read_ours,
+    "read-peer": read_peer,
+    "read-raw": read_raw,
+    "first-ours": first_ours,
+    "first-peer": first_peer,
+}
+
+if __name__ == "__main__":
+    VERBS[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,169 @@
+"""`foldlog dead-letters`: what no attempt has helped, seen and handled from any process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from foldlog import limits
+from foldlog.cli.output import Output, note
+from foldlog.cli.target import GroupOnTarget, find, json_option, opened, url_option
+from foldlog.flow import deadletter
+from foldlog.flow.deadletter import Letter
+from foldlog.model.message import to_datetime
+from foldlog.ports.store import Store
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+Place = tuple[str, str]
+COLUMNS = ("id", "type", "stream", "version", "key", "attempts", "failed", "error")
+
+
+@click.group("dead-letters", cls=GroupOnTarget)
+@click.argument("target", metavar="APP|URL")
+@url_option
+@click.pass_context
+def dead_letters(context: click.Context, target: str, url: str) -> None:
+    """List, show, replay and discard dead letters, also while `foldlog run` runs elsewhere.
+
+    A dead letter is an event that a handler has failed on for good, or a row that a projection's fold has failed on.
+    Who runs the function takes a replay or discard up within a second.
+
+    Examples:
+      foldlog dead-letters sqlite:bank.db list
+      foldlog dead-letters sqlite:bank.db replay --function greet
+      foldlog dead-letters bank.py discard handler.greet/0000000000000000007/000
+    """
+    context.obj = target, url
+
+
+def _filters(command: F) -> F:
+    for option in (
+        json_option,
+        click.option("--all", "everything", is_flag=True, help="All of them."),
+        click.option("--type", metavar="NAME", help="Those of events with this stored name."),
+        click.option("--key", metavar="KEY", help="Those of one key."),
+        click.option("--function", metavar="NAME", help="Those of one handler."),
+        click.argument("id", required=False),
+    ):
+        command = option(command)
+    return command
+
+
+@dead_letters.command("list")
+@click.option("--function", metavar="NAME", help="Those of one handler, or of view.NAME.VERSION.")
+@click.option("--limit", type=click.IntRange(1, limits.FIND_MAX), default=limits.FIND, show_default=True)
+@json_option
+@click.pass_obj
+def list_letters(place: Place, function: str | None, limit: int, machine: bool) -> None:
+    """List dead letters, the oldest event first.
+
+    Example:
+      foldlog dead-letters bank.py list --function greet --json
+    """
+    found = _with_store(place, lambda store: deadletter.dead_letters(store, _function(function), limit))
+    output = Output(machine)
+    if machine:
+        for letter in found:
+            output.json(_as_json(letter))
+        return
+    output.table(COLUMNS, [_row(letter) for letter in found])
+    if len(found) == limit:
+        note(f"{limit} shown; there may be more: --limit")
+
+
+@dead_letters.command()
+@click.argument("id")
+@json_option
+@click.pass_obj
+def show(place: Place, id: str, machine: bool) -> None:
+    """Show one dead letter with the whole traceback.
+
+    Example:
+      foldlog dead-letters bank.py show handler.greet/0000000000000000007/000
+    """
+    letter = _with_store(place, lambda store: deadletter.show(store, id))
+    output = Output(machine)
+    if machine:
+        output.json(_as_json(letter))
+        return
+    for name, value in _as_json(letter).items():
+        if name != "error" and value != "":
+            output.say(f"{name}: {value}")
+    for line in letter.error.splitlines():
+        output.say(f"  {line}")
+
+
+@dead_letters.command()
+@_filters
+@click.pass_obj
+def replay(place: Place, /, machine: bool, **which: Any) -> None:
+    """Try dead letters again: the one with ID, or those that match.
+
+    A projection's rows cannot be replayed: mend the fold and give the projection a new version.
+
+    Examples:
+      foldlog dead-letters bank.py replay handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py replay --function greet --type account.opened
+      foldlog dead-letters bank.py replay --all
+    """
+    _request(place, deadletter.replay, "replayed", machine, which)
+
+
+@dead_letters.command()
+@_filters
+@click.pass_obj
+def discard(place: Place, /, machine: bool, **which: Any) -> None:
+    """Give dead letters up for good: the one with ID, or those that match. What waits behind them goes on.
+
+    Examples:
+      foldlog dead-letters bank.py discard handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py discard --key 17
+    """
+    _request(place, deadletter.discard, "discarded", machine, which)
+
+
+def _request(
+    place: Place, work: Callable[..., Awaitable[int]], done: str, machine: bool, which: dict[str, Any]
+) -> None:
+    everything = which.pop("everything")
+    named = [name for name, value in which.items() if value is not None]
+    if everything == bool(named) or ("id" in named and len(named) > 1):
+        raise click.UsageError("say which: an ID; or --function, --key, --type; or --all")
+    function = _function(which.pop("function"))
+    count = _with_store(place, lambda store: work(store, function, **which))
+    output = Output(machine)
+    if machine:
+        output.json({done: count})
+    else:
+        output.say(f"{count} {done}")
+
+
+def _with_store(place: Place, work: Callable[[Store], Awaitable[T]]) -> T:
+    target = find(*place)
+
+    async def do() -> T:
+        async with opened(target) as store:
+            return await work(store)
+
+    return asyncio.run(do())
+
+
+def _function(name: str | None) -> str | None:
+    """A handler's name as the store knows it."""
+    return name if name is None or name.startswith(("handler.", "view.")) else f"handler.{name}"
+
+
+def _as_json(letter: Letter) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(letter)
+    return {**shown, "failed": to_datetime(letter.failed).isoformat()}
+
+
+def _row(letter: Letter) -> tuple[object, ...]:
+    failed = to_datetime(letter.failed).isoformat(sep=" ", timespec="seconds")[:-6]
+    # The last line of a traceback says what happened.
+    error = letter.error.strip().rpartition("\n")[2]
+    what = f"{letter.type} > {letter.command}" if letter.command else letter.type
+    return letter.id, what, letter.stream, letter.version, letter.key, letter.attempts, f"{failed}Z", error

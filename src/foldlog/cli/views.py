@@ -1,0 +1,177 @@
+"""`foldlog views`: the read models of an app."""
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from foldlog import limits
+from foldlog.app import App, Found
+from foldlog.cli.output import Output, note, to_json
+from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
+from foldlog.errors import NotFound
+from foldlog.flow import inbox
+from foldlog.flow.lease import checkpoint
+from foldlog.model.projection import Projection
+from foldlog.ports.store import Store
+
+
+@click.group(cls=GroupOnTarget)
+@click.argument("app")
+@url_option
+@click.pass_context
+def views(context: click.Context, app: str, url: str) -> None:
+    """Look at the read models of APP: its projections and their rows.
+
+    Examples:
+      foldlog views bank.py list
+      foldlog views bank.py get balances 17
+      foldlog views bank.py find orders --index placed --low '"2026-01-01"' --limit 20
+    """
+    context.obj = app, url
+
+
+@views.command("list")
+@json_option
+@click.pass_obj
+def list_views(place: tuple[str, str], machine: bool) -> None:
+    """List the projections: version, how far each is behind the log, and how many of its rows are parked.
+
+    A row is parked, and stale from then on, when its fold has failed on an event; the others go on.
+
+    Example:
+      foldlog views bank.py list
+    """
+    app = _app(place)
+
+    async def collect() -> list[dict[str, Any]]:
+        async with app.open(functions=False):
+            store = app.system.store
+            head = await store.head()
+            return [await _described(store, one, head) for one in app.parts if isinstance(one, Projection)]
+
+    found = asyncio.run(collect())
+    output = Output(machine)
+    if machine:
+        for one in found:
+            output.json(one)
+        return
+    columns = ("name", "version", "position", "behind", "parked", "indexes", "inline")
+    output.table(
+        columns, [[", ".join(one[name]) if name == "indexes" else one[name] for name in columns] for one in found]
+    )
+
+
+@views.command()
+@click.argument("name")
+@click.argument("key")
+@tenant_option
+@json_option
+@click.pass_obj
+def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool) -> None:
+    """Show one row, as JSON. A row that is not there is exit code 3.
+
+    Examples:
+      foldlog views bank.py get balances 17
+      foldlog views bank.py get balances 17 --tenant acme --json
+    """
+    app = _app(place)
+    part = _projection(app, name)
+
+    async def fetch() -> Any:
+        async with app.open(functions=False):
+            return await app.get(part, key, tenant=tenant)
+
+    value = asyncio.run(fetch())
+    if value is None:
+        raise NotFound(f"view {name!r} has no row {key!r}")
+    Output(machine).json(value)
+
+
+@views.command("find")
+@click.argument("name")
+@click.option("--index", metavar="FIELD", help="In order of a declared index; without it in order of the keys.")
+@click.option("--low", metavar="VALUE", help="From this on; with --index a JSON value, like 17 or '\"Ann\"'.")
+@click.option("--high", metavar="VALUE", help="Up to this, included.")
+@click.option("--limit", type=click.IntRange(1, limits.FIND_MAX), default=limits.FIND, show_default=True)
+@click.option("--backward", is_flag=True, help="From high to low.")
+@tenant_option
+@json_option
+@click.pass_obj
+def find_rows(
+    place: tuple[str, str],
+    /,
+    name: str,
+    machine: bool,
+    index: str | None,
+    low: str | None,
+    high: str | None,
+    **how: Any,
+) -> None:
+    """Show rows in order of their keys, or of a declared index.
+
+    Examples:
+      foldlog views bank.py find balances --low 10 --high 20
+      foldlog views bank.py find orders --index total --low 1000 --backward --json
+    """
+    app = _app(place)
+    part = _projection(app, name)
+    bounds = [_bound(text) if index else text for text in (low, high)]
+
+    async def search() -> list[Found[Any]]:
+        async with app.open(functions=False):
+            return await app.find(part, index, *bounds, **how)
+
+    found = asyncio.run(search())
+    output = Output(machine)
+    if machine:
+        for one in found:
+            output.json({"key": one.key, "value": one.value})
+        return
+    output.table(("key", "row"), [(one.key, to_json(one.value)) for one in found])
+    if len(found) == how["limit"]:
+        note(f"{len(found)} shown; there may be more: --limit, --low or --high")
+
+
+def _app(place: tuple[str, str]) -> App:
+    app = find(*place).known_app()
+    present(app.url)
+    return app
+
+
+def _projection(app: App, name: str) -> Projection[Any, Any]:
+    known = {part.name: part for part in app.parts if isinstance(part, Projection)}
+    if name not in known:
+        raise NotFound(f"there is no view {name!r}; known: {', '.join(sorted(known)) or 'none'}")
+    return known[name]
+
+
+def _bound(text: str | None) -> Any:
+    """A number or a text in quotes as JSON says it; anything else is a text as it stands."""
+    try:
+        value = None if text is None else json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | None) else text
+
+
+async def _described(store: Store, part: Projection[Any, Any], head: int) -> dict[str, Any]:
+    held = await checkpoint(store, part.table)
+    position = held.position if held else 0
+    return {
+        "name": part.name,
+        "version": part.version,
+        "position": position,
+        "behind": max(0, head - position),
+        "parked": await _parked(store, part.table),
+        "indexes": part.indexes,
+        "inline": part.inline,
+    }
+
+
+async def _parked(store: Store, function: str) -> int:
+    count, after = 0, None
+    while rows := await inbox.marked(store, "dead", function, limits.FIND_MAX, after):
+        count, after = count + len(rows), rows[-1]
+    return count

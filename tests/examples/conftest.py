@@ -1,0 +1,33 @@
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+LOG = Path("event-logs", "bpic2019-purchase-orders.jsonl.gz")
+
+
+@pytest.fixture
+def run():
+    return asyncio.run
+
+
+@pytest.fixture(autouse=True)
+def _loud_again():
+    """The demonstration silences the library's log; a test must not leave it so."""
+    logger = logging.getLogger("foldlog")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def purchase_order_log():
+    folder = Path(os.environ.get("FOLDLOG_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    if (folder / LOG).is_file():
+        return folder / LOG
+    why = (
+        f"the real purchase-order log is not at {folder / LOG}; set FOLDLOG_DATA to the folder that holds {LOG.parent}/"
+    )
+    return pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)

@@ -1,0 +1,81 @@
+"""The design's hello world as printed, and what a type checker knows of its use."""
+
+# fmt: off - the program stands here as it stands in the design
+from dataclasses import dataclass
+from foldlog import App, Context, Decider, Rejected, command, event, handler, projection
+
+@event("account.opened")
+class Opened:
+    owner: str
+
+@event("account.deposited")
+class Deposited:
+    amount: int
+
+@command("account.open")
+class Open:
+    owner: str
+
+@command("account.deposit")
+class Deposit:
+    amount: int
+
+def decide(command: Open | Deposit, is_open: bool) -> list[Opened | Deposited]:
+    match command:
+        case Open(owner): return [] if is_open else [Opened(owner)]
+        case Deposit(amount) if is_open and amount > 0: return [Deposited(amount)]
+    raise Rejected("account.not-possible", f"cannot {command} now")
+
+def evolve(is_open: bool, event: Opened | Deposited) -> bool:
+    return True  # once opened, an account stays open
+
+@projection("balances")
+def balances(row: int | None, event: Deposited) -> int:
+    return (row or 0) + event.amount
+
+@handler("greet")
+async def greet(event: Opened, ctx: Context) -> None:
+    print(f"welcome, {event.owner}")
+
+account = Decider("account", decide, evolve, initial=False)
+app = App("sqlite:bank.db", parts=[account, balances, greet])
+
+if __name__ == "__main__":
+    app.run()  # functions; HTTP and console too, where the extra is installed
+
+# fmt: on
+
+from typing import Any, assert_type  # noqa: E402 - below the program as printed
+
+from foldlog import Receipt, Recorded  # noqa: E402 - as above
+from foldlog.app import Found  # noqa: E402 - as above
+from foldlog.testing import given  # noqa: E402 - as above
+
+
+async def uses() -> None:
+    async with app:
+        receipt = await app.send(account, "17", Deposit(5))
+        assert_type(receipt, Receipt)
+        assert_type(await app.get(balances, "17", after=receipt), int | None)
+        assert_type(await app.get(account, "17"), bool)
+        assert_type(await app.find(balances, limit=5), list[Found[int]])
+        async for recorded in app.read("account-17"):
+            assert_type(recorded, Recorded[Any])
+        await app.settle()
+
+
+def blocking_uses() -> None:
+    with app.blocking() as b:
+        assert_type(b.send(account, "17", Open("Ann")), Receipt)
+        assert_type(b.get(balances, "17"), int | None)
+        assert_type(b.get(account, "17"), bool)
+        for recorded in b.read():
+            assert_type(recorded, Recorded[Any])
+
+
+def tests() -> None:
+    given(account, Opened("Ann")).when(Deposit(5)).then(Deposited(5))
+    given(account).when(Deposit(5)).then_rejected("account.not-possible")
+    given(balances, Deposited(5), Deposited(7)).then(12)
+    given(greet).when(Opened("Ann")).then_nothing()
+    assert_type(Opened("Ann").owner, str)
