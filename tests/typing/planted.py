@@ -8,37 +8,37 @@ from tests.typing.hello import Deposit, Deposited, Open, Opened, account, balanc
 app = App("memory:", [account, balances])
 
 
-async def uses() -> None:
-    await app.send(account, "17", Opened("Ann"))
-    await app.send(account, "17", "deposit 5")
-    await app.send(account, 17, Deposit(5))
-    await app.send(balances, "17", Deposit(5))
-    text: str = await app.get(balances, "17")
-    number: int = await app.get(balances, "17")
-    flag: str = await app.get(account, "17")
-    rows: list[str] = await app.find(balances)
-    print(text, number, flag, rows)
-    (await app.send(account, "17", Deposit(5))).version = 7
+async def uses() -> object:
+    await app.send(account, "17", Opened("Ann"))  # type: ignore[misc]  # planted: an event is no command
+    await app.send(account, "17", "deposit 5")  # type: ignore[misc]  # planted: a text is no command
+    await app.send(account, 17, Deposit(5))  # type: ignore[arg-type]  # planted: a key is a text
+    await app.send(balances, "17", Deposit(5))  # type: ignore[arg-type]  # planted: a projection decides nothing
+    text: str = await app.get(balances, "17")  # type: ignore[assignment, arg-type]  # planted: the rows are numbers
+    number: int = await app.get(balances, "17")  # type: ignore[assignment]  # planted: there may be no row
+    flag: str = await app.get(account, "17")  # type: ignore[arg-type]  # planted: the state is a bool
+    rows: list[str] = await app.find(balances)  # type: ignore[assignment]  # planted: find answers rows with their keys
+    (await app.send(account, "17", Deposit(5))).version = 7  # type: ignore[misc]  # planted: a receipt does not change
+    return text, number, flag, rows
 
 
-def blocking_uses() -> None:
+def blocking_uses() -> object:
     with app.blocking() as b:
-        b.send(account, "17", Opened("Ann"))
-        number: int = b.get(balances, "17")
-        b.send(account, "17")
-        print(number)
+        b.send(account, "17", Opened("Ann"))  # type: ignore[misc]  # planted: an event is no command
+        number: int = b.get(balances, "17")  # type: ignore[assignment]  # planted: there may be no row
+        b.send(account, "17")  # type: ignore[call-arg]  # planted: the command is missing
+        return number
 
 
 def values() -> None:
-    Opened("Ann").owner = "Bob"
-    Open("Ann").owner = "Bob"
-    Opened()
-    Deposited("five")
-    Deposit(5, 6)
-    Deposited(5).total
+    Opened("Ann").owner = "Bob"  # type: ignore[misc]  # planted: an event does not change
+    Open("Ann").owner = "Bob"  # type: ignore[misc]  # planted: a command does not change
+    Opened()  # type: ignore[call-arg]  # planted: a field is missing
+    Deposited("five")  # type: ignore[arg-type]  # planted: a field has another type
+    Deposit(5, 6)  # type: ignore[call-arg]  # planted: there is no such field
+    str(Deposited(5).total)  # type: ignore[attr-defined]  # planted: there is no such field
 
 
-@projection("wrong")
+@projection("wrong")  # type: ignore[misc]  # planted: the fold takes numbers and answers a text
 def wrong_row(row: int | None, event: Deposited) -> str:
     return str(event.amount)
 
@@ -51,15 +51,15 @@ def evolve_to_text(is_open: bool, event: Opened | Deposited) -> str:
     return "open"
 
 
-Decider("account", decide, evolve_only_opened, initial=False)
-Decider("account", decide, evolve_to_text, initial=False)
-Decider("account", decide, evolve, initial="closed")
+Decider("account", decide, evolve_only_opened, initial=False)  # type: ignore[misc]  # planted: evolve does not take every event
+Decider("account", decide, evolve_to_text, initial=False)  # type: ignore[arg-type]  # planted: evolve answers no state
+Decider("account", decide, evolve, initial="closed")  # type: ignore[arg-type]  # planted: the state is a bool
 
 
 def tests() -> None:
-    balances(None, Opened("Ann"))
-    given(account, Open("Ann"))
-    given(account).when(Opened("Ann"))
-    given(account).when(Deposit(5)).then(Deposit(5))
-    given(balances, Opened("Ann"))
-    given(balances, Deposited(5)).then("five")
+    balances(None, Opened("Ann"))  # type: ignore[arg-type]  # planted: no event of this fold
+    given(account, Open("Ann"))  # type: ignore[misc]  # planted: a command is no event
+    given(account).when(Opened("Ann"))  # type: ignore[arg-type]  # planted: an event is no command
+    given(account).when(Deposit(5)).then(Deposit(5))  # type: ignore[arg-type]  # planted: a command is no event
+    given(balances, Opened("Ann"))  # type: ignore[misc]  # planted: no event of this fold
+    given(balances, Deposited(5)).then("five")  # type: ignore[arg-type]  # planted: the rows are numbers

@@ -226,6 +226,15 @@ def test_help_documents_every_exit_code(capsys) -> None:
     assert capsys.readouterr().out == f"foldlog {foldlog.__version__}\n"
 
 
+def test_a_missing_driver_is_a_fault(write) -> None:
+    path = write("app = App('sqlite:x.db', parts=[account, owners])")
+    hidden = "import sys; sys.modules['apsw'] = None; from foldlog.cli.program import run; "
+    code = f"{hidden}sys.exit(run(['check', {path!r}]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "fault: sqlite: needs the driver apsw: pip install" in done.stdout
+
+
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_it_says_which_one_to_install(missing) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from foldlog.cli.main import main; sys.exit(main())"

@@ -21,7 +21,7 @@ def test_time_ordered_ids_rise_and_never_repeat():
     make = TimeOrderedIds()
     ids = [make() for _ in range(10_000)]
     assert ids == sorted(set(ids))
-    assert {len(id) for id in ids} == {32}
+    assert {len(one) for one in ids} == {32}
     assert TimeOrderedIds()()[20:] != ids[0][20:]
 
 

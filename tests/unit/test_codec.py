@@ -1,12 +1,8 @@
-import json
-import os
-import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
-from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -17,7 +13,7 @@ from hypothesis import strategies as st
 
 from foldlog import limits
 from foldlog.errors import Invalid, Misconfigured, TooLarge, Undecodable
-from foldlog.model.codec import Codec, parse_json
+from foldlog.model.codec import Codec
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -94,7 +90,7 @@ def roundtrip(kind: Any, value: Any) -> Any:
 
 
 def codec_type(codec: Codec[Any]) -> Any:
-    return codec._decoder.type
+    return codec._decoder.type  # noqa: SLF001 - the class that the codec was made for
 
 
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -318,176 +314,3 @@ def test_a_stored_body_that_the_class_itself_refuses_is_undecodable():
 
     with pytest.raises(Undecodable):
         Codec(Positive, "event 'positive'").decode(b'{"x":-1}')
-
-
-# ---------------------------------------------------------------- from outside
-
-
-class Cat(msgspec.Struct, frozen=True, tag="cat", omit_defaults=True):
-    lives: int = 9
-
-
-class Dog(msgspec.Struct, frozen=True, tag="dog", rename="camel"):
-    good_boy: bool = True
-
-
-class Row(msgspec.Struct, frozen=True, array_like=True):
-    a: int
-    b: Inner | None = None
-
-
-class Bird(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    a: int
-
-
-class Typed(TypedDict):
-    a: int
-
-
-@dataclass(frozen=True)
-class Outside:
-    inner: Inner | None = None
-    pet: Cat | Dog | None = None
-    rows: list[Row] = field(default_factory=list)
-    by_day: dict[date, Inner] = field(default_factory=dict)
-    two: tuple[Inner, Inner] | None = None
-    some: frozenset[Inner] = frozenset()
-    typed: Typed | None = None
-    any: Any = None
-    deeper: "Outside | None" = None
-    either: list[Inner] | dict[str, Inner] | int | None = None
-    named: Pair | None = None
-    bird: Bird | None = None
-
-
-OUTSIDE: Codec[Outside] = Codec(Outside, "command 'outside'")
-INNER = {"amount": "1"}
-GOOD: list[dict[str, Any]] = [
-    {},
-    {"inner": INNER},
-    {"inner": {"amount": 5}},
-    {"pet": {"type": "cat"}},
-    {"pet": {"type": "cat", "lives": 9}},
-    {"pet": {"type": "dog", "goodBoy": False}},
-    {"rows": [[1], [1, None], [1, INNER]]},
-    {"by_day": {"2026-01-01": INNER}},
-    {"two": [INNER, INNER]},
-    {"some": [{"amount": "2"}, INNER]},
-    {"typed": {"a": 1}},
-    {"any": {"whatever": [{"there": "is"}]}},
-    {"deeper": {"deeper": {"inner": None}}},
-    {"either": [INNER]},
-    {"either": {"a": INNER}},
-    {"either": 5},
-    {"named": [1, "a"]},
-    {"bird": ["Bird", 1]},
-]
-WORSE = {"amount": "1", "more": 1}
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"more": 1}, r"has no field \$\.more"),
-    ({"inner": WORSE}, r"\$\.inner\.more"),
-    ({"pet": {"type": "cat", "goodBoy": False}}, r"\$\.pet\.goodBoy"),
-    ({"pet": {"type": "dog", "good_boy": False}}, r"\$\.pet\.good_boy"),
-    ({"pet": {"type": "cow"}}, "cow"),
-    ({"rows": [[1], [1, WORSE]]}, r"\$\.rows\[1\]\[1\]\.more"),
-    ({"rows": [[1, None, 5]]}, r"has no element \$\.rows\[0\]\[2\]"),
-    ({"by_day": {"2026-01-01": WORSE}}, r"\$\.by_day\.2026-01-01\.more"),
-    ({"two": [INNER, WORSE]}, r"\$\.two\[1\]\.more"),
-    ({"some": [INNER, WORSE]}, r"\$\.some\[1\]\.more"),
-    ({"typed": {"a": 1, "b": 2}}, r"\$\.typed\.b"),
-    ({"deeper": {"deeper": {"inner": WORSE}}}, r"\$\.deeper\.deeper\.inner\.more"),
-    ({"either": [WORSE]}, r"\$\.either\[0\]\.more"),
-    ({"either": {"a": WORSE}}, r"\$\.either\.a\.more"),
-    ({"inner": 5}, "Expected"),
-    ({"inner": {}}, "missing required field"),
-    ({"bird": ["Bird", 1, 2]}, r"\$\.bird\[2\]"),
-]
-
-
-@pytest.mark.parametrize("data", GOOD, ids=str)
-def test_a_value_from_outside_is_accepted(data):
-    assert isinstance(OUTSIDE.from_outside(json.dumps(data)), Outside)
-    assert isinstance(OUTSIDE.from_outside(json.dumps(data).encode()), Outside)
-
-
-@pytest.mark.parametrize(("data", "why"), BAD, ids=lambda one: str(one))
-def test_a_field_that_nobody_asked_for_is_refused_wherever_it_stands(data, why):
-    with pytest.raises(Invalid, match=why):
-        OUTSIDE.from_outside(json.dumps(data))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"x":1,"x":2}',
-        '{"x":{"a":1,"a":1}}',
-        '{"x":NaN}',
-        '{"x":-Infinity}',
-        '{"x":1e999}',
-        '{"x":"\\ud800"}',
-        '{"x":["\\udc00"]}',
-        '{"\\ud800":1}',
-        '{"x":"\ud800"}',
-        '{"x":1}x',
-        "",
-        b"\xff",
-        b"\xef\xbb\xbf{}",
-        b'{"x":"\xed\xa0\x80"}',
-    ],
-)
-def test_what_is_no_strict_json_is_refused(text):
-    with pytest.raises(Invalid, match="not acceptable as JSON"):
-        one(Any).from_outside(text)
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | texts, lambda of: st.lists(of) | st.dictionaries(texts, of)
-    )
-)
-def test_parse_json_reads_what_json_wrote(value):
-    assert parse_json(json.dumps(value)) == value
-    assert parse_json(json.dumps(value, ensure_ascii=False).encode()) == value
-
-
-# ---------------------------------------------------------------- the JSON parsing suite
-
-SUITE = "standards/json-parsing-y-n.tar.xz"
-STRICTER = {
-    "y_object_duplicated_key.json": "a key stands twice",
-    "y_object_duplicated_key_and_value.json": "a key stands twice",
-}
-"""Valid by RFC 8259, refused by us: I-JSON (RFC 7493, section 2.3) forbids duplicate names, for readers disagree."""
-
-
-def suite() -> list[tuple[str, bytes]]:
-    root = Path(__file__).parents[2]
-    for folder in (os.environ.get("FOLDLOG_DATA"), root / "../shared/data"):
-        if folder and (path := Path(folder, SUITE)).exists():
-            with tarfile.open(path) as archive:
-                files = [(member, archive.extractfile(member)) for member in archive if member.isfile()]
-                return [(Path(member.name).name, file.read()) for member, file in files if file is not None]
-    return []
-
-
-FILES = suite()
-
-
-def test_the_json_parsing_suite_is_there():
-    if not FILES and os.environ.get("CI"):
-        pytest.fail(f"{SUITE} is missing: set FOLDLOG_DATA to the folder of the test data")
-    if not FILES:
-        pytest.skip(f"{SUITE} is missing: FOLDLOG_DATA names no folder that has it")
-    names = {name for name, _ in FILES}
-    assert names >= STRICTER.keys()
-    assert sum(name.startswith("y_") for name in names) > 90
-    assert sum(name.startswith("n_") for name in names) > 180
-
-
-@pytest.mark.parametrize(("name", "data"), FILES, ids=[name for name, _ in FILES])
-def test_the_json_parsing_suite(name, data):
-    if name.startswith("y_") and name not in STRICTER:
-        assert parse_json(data) == json.loads(data)
-        return
-    with pytest.raises(Invalid, match=STRICTER.get(name, "not acceptable")):
-        parse_json(data)

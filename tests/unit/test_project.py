@@ -12,7 +12,7 @@ from foldlog.errors import Invalid, Undecodable
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Close, Closed, Deposit, Deposited, Open, Opened, account, balances, evolve
-from tests.unit.site import Site, crash_at, kill
+from tests.unit.site import Site, crash_at, kill, quiet
 
 
 async def fill(app, streams=4, rounds=3):
@@ -62,6 +62,7 @@ def test_rows_are_exactly_once_wherever_it_crashes(stored, clock, monkeypatch, u
                 app = site.app([account, view])
                 await app._start(functions=True)
                 await app.settle()
+            app.link.before = app.link.after = quiet
             assert await rows(app, view) == wanted
             await app._stop()
         assert number > 4
@@ -78,7 +79,7 @@ def test_an_unavailable_store_is_tried_again(clock):
         app = Site(clock=clock).app([account, balances])
 
         def sometimes(link, batch):
-            if not batch.appends and link.commits % 2:
+            if not batch.appends and link.commits % 5 == 0:
                 raise Unavailable("not now")
 
         app.link.before = sometimes
@@ -86,7 +87,7 @@ def test_an_unavailable_store_is_tried_again(clock):
             await fill(app)
             await app.settle()
             assert await rows(app, balances) == await fresh(app)
-            app.link.before = lambda link, batch: None
+            app.link.before = quiet
 
     asyncio.run(main())
 
@@ -345,14 +346,14 @@ def test_an_undecodable_event_parks_its_streams_key(site):
 )
 def test_a_row_that_does_not_fit_its_type_parks(annotation, value, clock):
     def fold(row, event: Deposited):
-        return value if event.amount == 13 else None
+        return value if event.amount == 13 else row
 
     fold.__annotations__["return"] = annotation | None
     strict = projection("strict")(fold)
 
     async def main():
         async with Site(clock=clock).app([account, strict]) as app:
-            for key, amount in (("1", 13), ("2", 5), ("1", 5)):
+            for key, amount in (("1", 13), ("2", 5)):
                 await app.send(account, key, Open("ann"))
                 await app.send(account, key, Deposit(amount))
             await app.settle()

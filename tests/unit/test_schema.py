@@ -83,7 +83,12 @@ def test_a_renamed_event_is_read_under_its_new_name_and_found_under_both():
         ([*STEPS, Upcast("a", 1, country, to=("a", 1))], "circle"),
         ([*STEPS, Upcast("a", 1, country, to=("b", 1)), Upcast("b", 1, country, to=("a", 1))], "circle"),
         (
-            [*STEPS, Upcast("c", 1, country, to=("a", 1)), Upcast("a", 1, country), Upcast("a", 2, country, to=("a", 1))],
+            [
+                *STEPS,
+                Upcast("c", 1, country, to=("a", 1)),
+                Upcast("a", 1, country),
+                Upcast("a", 2, country, to=("a", 1)),
+            ],
             "circle",
         ),
         ([*STEPS, Upcast("gone", 1, country)], "no listed event's version"),

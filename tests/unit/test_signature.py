@@ -62,7 +62,9 @@ def test_on_says_it_explicitly():
     def recorded(event: Recorded[Any]): ...
 
     assert takes(silent, on=A) == takes(hidden, on=A) == Takes((A,), recorded=False)
-    assert takes(silent, on=[A, B]) == takes(silent, on=(A, B)) == takes(silent, on=A | B) == Takes((A, B), recorded=False)
+    assert (
+        takes(silent, on=[A, B]) == takes(silent, on=(A, B)) == takes(silent, on=A | B) == Takes((A, B), recorded=False)
+    )
     assert takes(hidden_recorded, on=A) == takes(recorded, on=A) == Takes((A,), recorded=True)
     assert takes(silent, on=Recorded[A]) == Takes((A,), recorded=True)
 
@@ -91,7 +93,7 @@ def test_what_cannot_be_resolved_is_misconfigured_with_the_cure(cure):
     def local(event: "Local"): ...
     def hidden(event: "Hidden"): ...
     def missing(event: "foldlog.Nothing"): ...
-    def broken(event: "A |"): ...
+    def broken(event: "A |"): ...  # noqa: F722 - planted: a broken annotation
     def wrong(event: "A | 5"): ...
 
     for function in (local, hidden, missing, broken, wrong):
@@ -124,7 +126,7 @@ def test_an_answer_that_cannot_be_resolved_is_misconfigured():
     [
         (int, "int is no event: write @event"),
         (C, "C is no event"),
-        (Optional[A], "NoneType is no event"),
+        (Optional[A], "NoneType is no event"),  # noqa: UP045 - the older way of writing it
         (Any, "Any is no event"),
         (list[A], "list is no event"),
         (type("Child", (A,), {}), "Child is no event"),

@@ -43,18 +43,26 @@ def to_json(value: Any) -> str:
     return line
 
 
+class _Plain(Console):
+    """Leaves a reader that went away to `program`; rich would end the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so."""
+        raise BrokenPipeError
+
+
 class Output:
     """Standard output for one command: JSON for machines, or tables for people."""
 
     def __init__(self, machine: bool) -> None:
         self.machine = machine
-        self.console = Console(
+        self.console = _Plain(
             file=sys.stdout, highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE
         )
 
     def json(self, value: Any) -> None:
         """One JSON value on a line of its own."""
-        click.echo(to_json(value))
+        sys.stdout.write(f"{to_json(value)}\n")
 
     def say(self, text: object) -> None:
         """A line for people, whole however wide the terminal is."""

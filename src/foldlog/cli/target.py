@@ -107,21 +107,12 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-class Taught(click.Command):
-    """A command whose help keeps the lines of its examples as they are written."""
+class OnTarget(click.Command):
+    """A command whose help keeps the lines of its examples, and whose APP may be left out where FOLDLOG_APP says it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.help = as_written(self.help or "")
-
-
-def as_written(text: str) -> str:
-    """Help with click's mark before the paragraphs that must not be filled."""
-    return re.sub(r"\n\n(?=Examples?:|APP is)", "\n\n\b\n", inspect.cleandoc(text))
-
-
-class OnTarget(Taught):
-    """A command whose first argument may be left out where FOLDLOG_APP says it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As written, else with FOLDLOG_APP in front."""
@@ -129,15 +120,21 @@ class OnTarget(Taught):
         try:
             return super().parse_args(ctx, args)
         except click.MissingParameter:
-            if not settings.app():
+            takes_app = any(param.name in {"app", "target"} for param in self.params)
+            if not takes_app or not settings.app():
                 raise
             return super().parse_args(ctx, [settings.app(), *given])
+
+
+def as_written(text: str) -> str:
+    """Help with click's mark before the paragraphs that must not be filled."""
+    return re.sub(r"\n\n(?=Examples?:|APP is)", "\n\n\b\n", inspect.cleandoc(text))
 
 
 class GroupOnTarget(click.Group):
     """A group that takes APP before its command: `foldlog views APP list`; FOLDLOG_APP may say it."""
 
-    command_class = Taught
+    command_class = OnTarget
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -81,7 +81,9 @@ async def _export(place: Target, sink: BinaryIO, after: int, *, bar: bool) -> tu
 
 def _sink(path: Path, *, add: bool) -> BinaryIO:
     try:
-        return path.open("r+b" if add and path.exists() else "xb")
+        file = path.open("r+b" if add and path.exists() else "xb")
+        file.seek(0, os.SEEK_END)
+        return file
     except FileExistsError as error:
         raise Invalid(f"{path} is there already: remove it, or go on in it with --resume or --after") from error
 

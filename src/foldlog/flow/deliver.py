@@ -76,6 +76,7 @@ class Deliver:
             self._group.create_task(self._commit_all())
             for lane in list(self._queues):
                 self._start(lane)
+            self._progress.pulse()
             await stop.wait()
             self._stopping = True
             if self._active:
@@ -88,7 +89,8 @@ class Deliver:
     def settled(self, head: int) -> bool:
         """Whether everything up to `head` is done, or waits behind a dead letter."""
         return (
-            self._marks.low() >= head
+            self._group is not None  # loaded
+            and self._marks.low() >= head
             and not self._active
             and not (self._dirty.is_set() or self._flushing)
             and not (self._nudged.is_set() or self._looking)
@@ -173,6 +175,7 @@ class Deliver:
                     # Whoever waited here must look again: a stopping function starts nothing new.
                     if queue and not self._stopping and not self._blocked(queue[0]):
                         await self._work(queue, queue[0])
+                await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
         finally:
             del self._active[lane]
             self._forget(lane)

@@ -230,8 +230,11 @@ class Project:
         dirty: dict[RowKey, Recorded[Any]] = {}
         view, held = self._view, self._held
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
-        for key, event, data in work:
+        for key, event, data, error in work:
             if key in self._parked:
+                continue
+            if error is not None:
+                self._letters.append(self._park(key, event, error))
                 continue
             row = held[key]
             if inline and row.position >= event.version:
@@ -268,8 +271,7 @@ class Project:
             except Exception as error:
                 if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
                     raise
-                if own not in self._parked:
-                    self._letters.append(self._park(own, event, error))
+                work.append(_Work(own, event, None, error))  # parked in its turn: what came before it still counts
                 continue
             work.extend(_Work(key, event, data) for key in keys)
         return work
@@ -277,7 +279,7 @@ class Project:
     async def _fetch(self, work: Sequence["_Work"]) -> None:
         if self._view.inline:
             self._held.clear()  # the senders write these rows too
-        missing = {key: event for key, event, _ in reversed(work) if key not in self._held}
+        missing = {key: event for key, event, *_ in reversed(work) if key not in self._held}
         found = await self._store.get(self._view.table, list(missing)) if missing else {}
         for key, event in missing.items():
             row = found.get(key)
@@ -323,3 +325,4 @@ class _Work(NamedTuple):
     key: RowKey
     event: Recorded[Any]
     data: Any
+    error: Exception | None = None

@@ -89,6 +89,10 @@ def given(
     of events and contexts, `principal` is who asks. Errors: `Misconfigured` for a part that no `App` would take,
     `Invalid` for an event that cannot be stored or that the part does not take.
     """
+    if not isinstance(part, Decider | Projection | Handler):
+        raise TypeError(
+            f"{part!r} cannot be given: name a decider, a projection or a handler (is the decorator missing?)"
+        )
     resolved = Resolved([part])
     if resolved.faults:
         raise Misconfigured("; ".join(resolved.faults))
@@ -98,11 +102,9 @@ def given(
             return GivenDecider(resolved, part, around, events)
         case Projection():
             return GivenProjection(resolved, part, around, events)
-        case Handler():
-            if events:
-                raise TypeError(f"{part!r} remembers nothing between events: write given(handler).when(event)")
-            return GivenHandler(resolved, part, around)
-    raise TypeError(f"{part!r} cannot be given: name a decider, a projection or a handler")
+    if events:
+        raise TypeError(f"{part!r} remembers nothing between events: write given(handler).when(event)")
+    return GivenHandler(resolved, part, around)
 
 
 class _Record:

@@ -49,19 +49,15 @@ def open_file(path: str) -> tuple[apsw.Connection, Identity]:
             _make_file(path)
             _recognise(path)
             conn = connect(path)
-    except (apsw.CantOpenError, OSError) as error:
-        raise Misconfigured(f"cannot open {path}: {error}; the directory must exist and be writable") from error
-    try:
-        if conn.readonly("main"):
-            raise Misconfigured(f"cannot write {path}: make it writable for this user")
-        return conn, _prepare(conn, path)
-    except BaseException as error:
-        conn.close()
-        if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError):
-            raise Misconfigured(f"cannot write {path}: make it and its directory writable for this user") from error
-        if isinstance(error, apsw.NotADBError):
-            raise Corrupt(f"{path} is damaged: {error}; restore a backup") from error
-        raise
+        try:
+            return conn, _prepare(conn, path)
+        except BaseException:
+            conn.close()
+            raise
+    except (apsw.CantOpenError, apsw.ReadOnlyError, OSError) as error:
+        raise Misconfigured(
+            f"cannot write {path} ({error}): its directory must exist, and both must be writable for this user"
+        ) from error
 
 
 def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
@@ -147,11 +143,15 @@ def _recognise(path: str) -> None:
 
 def _prepare(conn: apsw.Connection, path: str) -> Identity:
     """The schema, made or checked, and WAL mode, while other processes may be doing the same."""
+    if conn.readonly("main"):  # SQLite opens what it may not write, and would say so at the first commit
+        raise apsw.ReadOnlyError("the file may only be read")
     deadline = time.monotonic() + limits.BUSY_TIMEOUT
     while True:
         try:
             if not conn.execute("PRAGMA application_id").get:
                 _create(conn)
+            if conn.execute("PRAGMA application_id").get != APPLICATION:
+                raise Misconfigured(f"{path} is not a Foldlog database")
             if conn.execute("PRAGMA journal_mode").get != "wal":
                 _set(conn, "journal_mode", "WAL")
             break
@@ -160,8 +160,6 @@ def _prepare(conn: apsw.Connection, path: str) -> Identity:
             if time.monotonic() > deadline:
                 raise Unavailable(f"{path} is locked by another process") from error
             time.sleep(limits.WATCH_MIN)
-    if conn.execute("PRAGMA application_id").get != APPLICATION:
-        raise Misconfigured(f"{path} is not a Foldlog database")
     version = conn.execute("PRAGMA user_version").get
     if version != SCHEMA:
         raise Misconfigured(f"{path} has schema {version}, this code knows {SCHEMA}: upgrade foldlog")

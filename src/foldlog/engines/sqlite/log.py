@@ -126,8 +126,9 @@ class Log:
         kinds, log = self._kinds.by_id, self._log
         names = self._streams.names(conn, [row[1] for row in rows])
         return [
-            Recorded(position, *names[stream], version, kinds[kind], time, meta, body, log)
+            Recorded(position, name[0], name[1], version, kinds[kind], time, meta, body, log)
             for position, stream, version, kind, time, meta, body in rows
+            for name in (names[stream],)  # an assignment; a third faster than *names[stream] above
         ]
 
 
