@@ -35,10 +35,12 @@ def connect(url: str, kinds: KindFactory, now: Callable[[], int]) -> Store:
     if scheme == "memory":
         if path or parts.netloc:
             raise Misconfigured("memory: takes no path")
-        return _engine(scheme).MemoryStore(kinds, now=now, **options)
+        memory: Store = _engine(scheme).MemoryStore(kinds, now=now, **options)
+        return memory
     if parts.netloc or not path.strip("/"):
         raise Misconfigured(f"{url!r} names no file: write sqlite:bank.db, or sqlite:/var/lib/bank.db")
-    return _engine(scheme).SqliteStore(path, kinds, now=now, **options)
+    sqlite: Store = _engine(scheme).SqliteStore(path, kinds, now=now, **options)
+    return sqlite
 
 
 def is_url(text: str) -> bool:

@@ -41,7 +41,6 @@ WATCH_MAX = 0.02  # … and this slowly when nothing happens
 COMMAND_ATTEMPTS = 10  # load, decide, commit on Conflict; then the Conflict goes to the caller
 CONFLICT_JITTER = 0.01  # the first pause after a Conflict is at most this; it doubles, with full jitter
 STATE_CACHE = 4_096  # decider states kept in memory, least recently used go first
-FOREVER = 1e9  # no time that anybody sets is longer: 30 years, and it fits every clock
 COMMAND_WINDOW = 7 * 86_400.0  # how long a command id is remembered: a week covers a weekend's outage
 
 FOLD_PAGE = 4_096  # events a projection folds and commits at once

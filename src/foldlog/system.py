@@ -19,6 +19,7 @@ from foldlog.model.event import stored
 from foldlog.model.handler import Handler
 from foldlog.model.message import Kind
 from foldlog.model.projection import Projection
+from foldlog.model.retry import LONGEST
 from foldlog.model.schema import Schemas, Upcast
 from foldlog.model.signature import hints, taken
 from foldlog.ports.store import Store
@@ -57,8 +58,8 @@ def build(
     command_window: float = limits.COMMAND_WINDOW,
 ) -> System:
     """Check the parts and wire them. Nothing is opened yet. Errors: `Misconfigured`, naming every fault found."""
-    if not 0 < lease < limits.FOREVER or not 0 < command_window < limits.FOREVER:
-        raise Misconfigured(f"lease and command_window are seconds, more than 0 and less than {limits.FOREVER:.0f}")
+    if not 0 < lease < LONGEST or not 0 < command_window < LONGEST:
+        raise Misconfigured(f"lease and command_window are seconds, more than 0 and less than {LONGEST:,.0f}")
     resolved = Resolved(parts)
     clock = clock or SystemClock()
     if resolved.faults:

@@ -75,16 +75,13 @@ def test_no_flipped_bit_changes_an_answer(sound, tmp_path):
     assert found > 40
 
 
-@pytest.mark.parametrize("size", [50, 100, 4_096, 4_097, 40_960, -4_096, -1])
+@pytest.mark.parametrize("size", [50, 100, 4_096, 4_097, 40_960, -4_096, -4_000, -2_000, -100, -1])
 def test_a_cut_file_is_found_out(sound, tmp_path, size):
-    content, answers = sound
+    content, _ = sound
     path = tmp_path / "log.db"
     path.write_bytes(content[:size])
-    try:
-        assert asyncio.run(ask(path)) == answers
-    except Corrupt:
-        return
-    assert size == -1, "a page is missing and nobody noticed"
+    with pytest.raises(Corrupt):
+        asyncio.run(ask(path))
 
 
 def test_a_commit_that_meets_damage_says_so_and_harms_no_other(sound, tmp_path):

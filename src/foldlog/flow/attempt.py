@@ -106,8 +106,6 @@ class Effect:
             case None:
                 return Outcome()
             case Retry(after, why):
-                if not 0 <= after <= limits.FOREVER:
-                    raise Invalid(f"Retry({after}): say seconds, from 0 to {limits.FOREVER:.0f}")
                 return Outcome(error=told(why) or f"asked to be tried again after {after} seconds", again=after)
             case Skip(why):
                 log.info("skipped", extra={"function": self.name, "why": why})

@@ -79,11 +79,12 @@ class Writer:
     def _run(self) -> None:
         try:
             while group := self._take():
-                answers: list[Answer | BaseException] = [Unavailable("the writer has died") for _ in group]
                 try:
                     answers = self._commit(group)
-                finally:
-                    self._answer(group, answers)
+                except BaseException:
+                    self._answer(group, [Unavailable("the writer has died") for _ in group])
+                    raise
+                self._answer(group, answers)
         finally:
             self._ended = True
             self._refuse_waiting()

@@ -1,0 +1,73 @@
+"""Structured logs: a JSON object a line, with the correlation id."""
+
+import asyncio
+import io
+import json
+import logging
+
+from foldlog import Backoff, handler
+from foldlog.runtime.logs import JsonFormatter, log_json
+from tests.unit.bank import Open, Opened, account
+from tests.unit.site import Site
+
+
+def lines_of(work):
+    stream = io.StringIO()
+    logger, root = logging.getLogger("foldlog"), logging.getLogger()
+    kept, root.handlers = root.handlers, []
+    try:
+        log_json(stream)
+        log_json(stream)  # twice is once
+        work()
+    finally:
+        root.handlers = kept
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_dead_letter_is_logged_with_its_correlation_id(clock):
+    @handler("see", retry=Backoff(2, 1, 1))
+    async def see(event: Opened) -> None:
+        raise ValueError("broken")
+
+    async def main():
+        async with Site(clock=clock).app([account, see]) as app:
+            await app.send(account, "1", Open("x"), correlation="c-1")
+            await app.settle()
+
+    first, second = lines_of(lambda: asyncio.run(main()))
+    assert (first["level"], first["message"], first["attempt"]) == ("warning", "attempt failed", 1)
+    assert second["level"] == "error"
+    assert second["message"] == "dead letter"
+    assert (second["function"], second["stream"], second["position"]) == ("handler.see", "account-1", 1)
+    assert second["correlation"] == "c-1"
+    assert second["error"] == "ValueError: broken"
+    assert second["time"].endswith("+00:00")
+
+
+def test_whatever_is_logged_is_one_line_of_json():
+    def work():
+        log = logging.getLogger("foldlog.test")
+        log.info("line\nbreak %s", "\udc80", extra={"what": object(), "empty": ""})
+        try:
+            raise ValueError("x")
+        except ValueError:
+            log.exception("failed")
+
+    odd, failed = lines_of(work)
+    assert odd["message"] == "line\nbreak \udc80"
+    assert "empty" not in odd
+    assert "object" in odd["what"]
+    assert "ValueError: x" in failed["exception"]
+
+
+def test_a_program_that_has_set_up_logging_keeps_it():
+    stream = io.StringIO()
+    logging.getLogger().addHandler(own := logging.NullHandler())
+    try:
+        log_json(stream)
+        assert not logging.getLogger("foldlog").handlers
+    finally:
+        logging.getLogger().removeHandler(own)
+    assert JsonFormatter().format(logging.makeLogRecord({"msg": "x"})).startswith("{")
