@@ -74,13 +74,13 @@ class Take:
     name: str
 
 
-def decide_name(command: Take, taken: bool) -> list[Taken]:  # noqa: FBT001 - the state is a bool
+def decide_name(command: Take, taken: bool) -> list[Taken]:
     if taken:
         raise Rejected("name.taken", f"{command.name} is taken")
     return [Taken(command.name)]
 
 
-def evolve_name(taken: bool, event: Taken) -> bool:  # noqa: FBT001 - the state is a bool
+def evolve_name(taken: bool, event: Taken) -> bool:
     return True
 
 

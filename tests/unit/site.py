@@ -9,6 +9,33 @@ from foldlog.connect import connect
 from foldlog.engines.memory import MemoryStore
 
 
+class Handled(App):
+    """An app that a test starts and stops by hand, and looks into."""
+
+    link: "Link"
+
+    async def start(self):
+        await self._start(functions=True)
+
+    async def open_only(self):
+        await self._start(functions=False)
+
+    async def stop(self):
+        await self._stop()
+
+    def runner(self, name):
+        return self._worker.runners[name]
+
+    def next_store(self):
+        return self._next.store
+
+
+async def until(condition):
+    """Let the loop turn until the condition holds: what makes it true has no event to wait for."""
+    while not condition():  # noqa: ASYNC110 - that is what this function is for
+        await asyncio.sleep(0)
+
+
 def quiet(link, batch):
     """Let a commit pass."""
 
@@ -66,8 +93,8 @@ class Site:
     def app(self, parts, **options):
         """An app on this store, its `link` beside it."""
         with mock.patch("foldlog.system.connect", self._connect):
-            app = App(self.url, parts, clock=self.clock, **options)
-        app.link = app._next.store  # noqa: SLF001 - the test's own handle on what it built
+            app = Handled(self.url, parts, clock=self.clock, **options)
+        app.link = app.next_store()
         return app
 
     def _connect(self, url, kinds, now):
@@ -87,6 +114,14 @@ async def kill(app):
     with suppress(asyncio.CancelledError):
         await asyncio.gather(*tasks, return_exceptions=True)
     await app.link.close()
+
+
+async def settled_or_dead(app):
+    """Start the app and wait until it has settled or its line has gone dead; returns whether it has."""
+    await app.start()
+    settling = asyncio.create_task(app.settle())
+    await until(lambda: settling.done() or app.link.dead)
+    return app.link.dead
 
 
 def crash_at(number, *, stored):

@@ -7,7 +7,7 @@ import pytest
 from foldlog import App, Backoff, Context, Query, Unavailable, handler, projection
 from foldlog.errors import Invalid, NotFound
 from tests.unit.bank import Close, Deposit, Deposited, Open, Opened, account, balances, evolve, fold, names
-from tests.unit.site import Site, turns
+from tests.unit.site import Handled, Site, turns, until
 
 
 async def versions(events):
@@ -74,7 +74,7 @@ def test_a_closed_app_says_so_and_may_be_opened_again(site):
             await versions(app.read())
         async with app:
             with pytest.raises(Invalid, match="open already"):
-                await app._start(functions=True)
+                await app.start()
             await app.send(account, "1", Open("x"))
             await app.settle()
         with pytest.raises(Unavailable, match="not open"):
@@ -89,19 +89,19 @@ def test_a_closed_app_says_so_and_may_be_opened_again(site):
 def test_of_two_tasks_that_open_an_app_one_is_refused(site):
     async def main():
         app = site.app([account])
-        outcomes = await asyncio.gather(app._start(True), app._start(True), return_exceptions=True)
+        outcomes = await asyncio.gather(app.start(), app.start(), return_exceptions=True)
         assert sorted(type(one).__name__ for one in outcomes) == ["Invalid", "NoneType"]
-        await app._stop()
+        await app.stop()
 
     asyncio.run(main())
 
 
 def test_an_app_whose_store_does_not_open_is_not_open(tmp_path):
     async def main():
-        app = App(f"sqlite:{tmp_path}/none/x.db", [account])
+        app = Handled(f"sqlite:{tmp_path}/none/x.db", [account])
         for _ in range(2):
             with pytest.raises(Exception, match="none"):
-                await app._start(functions=True)
+                await app.start()
         (tmp_path / "none").mkdir()
         async with app:
             await app.send(account, "1", Open("x"))
@@ -199,13 +199,12 @@ def test_stopping_lets_the_running_attempt_finish_and_starts_no_other(site):
 
     async def main():
         app = site.app([account, see])
-        await app._start(functions=True)
+        await app.start()
         for key in "abc":
             await app.send(account, key, Open(key))
             await app.send(account, key, Deposit(1))
-        while not begun:
-            await asyncio.sleep(0)
-        stopping = asyncio.create_task(app._stop())
+        await until(lambda: begun)
+        stopping = asyncio.create_task(app.stop())
         await turns()
         gate.set()
         await stopping
@@ -230,8 +229,7 @@ def test_an_attempt_that_does_not_end_is_left_after_a_while(site, monkeypatch):
     async def main():
         async with site.app([account, see]) as app:
             await app.send(account, "a", Open("a"))
-            while not begun:
-                await asyncio.sleep(0)
+            await until(lambda: begun)
         async with site.app([account, see]) as app:
             await app.settle()
             assert len(begun) == 2

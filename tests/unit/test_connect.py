@@ -21,7 +21,8 @@ def test_memory_and_sqlite(tmp_path):
     "url",
     [
         "", "bank.db", "mongo:x", "memory", "memory:x", "memory://host", "sqlite:", "sqlite:/", "sqlite://host/x.db",
-        "sqlite:x.db?mode=rw", "sqlite:x.db?start=-1", "sqlite:x.db?start=", f"sqlite:x.db?start={2**62}", "memory:?start=x",
+        "sqlite:x.db?mode=rw", "sqlite:x.db?start=-1", "sqlite:x.db?start=",
+        f"sqlite:x.db?start={2**62}", "memory:?start=x",
     ],
 )  # fmt: skip
 def test_what_names_no_store(url):

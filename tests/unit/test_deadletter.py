@@ -8,6 +8,7 @@ from foldlog import Backoff, Context, handler
 from foldlog.errors import Invalid, NotFound
 from foldlog.flow import deadletter
 from tests.unit.bank import Deposit, Deposited, Open, Opened, account, balances
+from tests.unit.site import until
 
 
 def broken(name, broken_now, seen, **options):
@@ -40,7 +41,12 @@ def test_list_show_replay_and_discard(after_dead, site):
             assert [letter.position for letter in letters] == ([1, 2, 3, 4, 5, 6] if every else [1, 3, 5])
             first = await deadletter.show(store, letters[0].id)
             assert first == letters[0]
-            assert (first.function, first.key, first.type, first.correlation) == ("handler.one", "a", "account.opened", "c")
+            assert (first.function, first.key, first.type, first.correlation) == (
+                "handler.one",
+                "a",
+                "account.opened",
+                "c",
+            )
             assert "ValueError: broken" in first.error
             assert first.failed > 0
             faults.clear()
@@ -82,7 +88,7 @@ def test_of_two_operators_one_is_obeyed(site):
         operators = [site.app([account, part]) for _ in range(2)]
         async with operators[0].open(functions=False) as one, operators[1].open(functions=False) as two:
             asked = await asyncio.gather(one.replay(part), two.replay(part))
-            assert sorted(asked) in ([0, 1], [1, 1]) and sum(asked) == 1
+            assert sorted(asked) == [0, 1]
         faults.clear()
         async with site.app([account, part]) as app:
             await app.settle()
@@ -103,8 +109,7 @@ def test_another_process_asks_and_the_owner_obeys(site, monkeypatch):
             await owner.settle()
             faults.clear()
             assert await operator.replay(part) == 1
-            while not seen:
-                await asyncio.sleep(0)
+            await until(lambda: seen)
             await owner.settle()
             assert not await operator.dead_letters()
 

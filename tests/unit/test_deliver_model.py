@@ -10,7 +10,7 @@ from foldlog import Backoff, Context, Send, handler
 from foldlog.flow import inbox
 from foldlog.testing.kit import FakeClock
 from tests.unit.bank import Deposit, Deposited, Open, Opened, account
-from tests.unit.site import Site, kill, quiet
+from tests.unit.site import Site, kill, quiet, settled_or_dead
 from tests.unit.test_outbox import Write, note
 
 FAILS = 3  # attempts before an event is dead
@@ -56,7 +56,7 @@ async def sent(app):
     return Counter([int(one.data.text) async for one in app.read() if one.type == "note.written"])
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(plans, st.sampled_from([1, 2, 16]), st.sampled_from(["wait", "go on"]))
 def test_every_key_sees_its_events_in_order_and_once(plan, concurrency, after_dead):
     async def main():
@@ -88,7 +88,7 @@ def test_every_key_sees_its_events_in_order_and_once(plan, concurrency, after_de
     asyncio.run(main())
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(plans, st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=4), st.sampled_from(["wait", "go on"]))
 def test_crashes_lose_nothing_and_repeat_only_what_was_not_marked(plan, crashes, after_dead):
     async def main():
@@ -105,10 +105,7 @@ def test_crashes_lose_nothing_and_repeat_only_what_was_not_marked(plan, crashes,
                 link.dead = link.dead or link.commits >= number
 
             setattr(app.link, "after" if stored else "before", cut)
-            await app._start(functions=True)
-            settling = asyncio.create_task(app.settle())
-            while not settling.done() and not app.link.dead:
-                await asyncio.sleep(0)
+            await settled_or_dead(app)
             app.link.before = app.link.after = quiet
             await kill(app)
             clock.advance(60)

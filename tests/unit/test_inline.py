@@ -8,7 +8,20 @@ import pytest
 from foldlog import Conflict, Decider, projection
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch, Range
-from tests.unit.bank import Close, Closed, Deposit, Deposited, Open, Opened, Take, account, decide, evolve, inline, names
+from tests.unit.bank import (
+    Close,
+    Closed,
+    Deposit,
+    Deposited,
+    Open,
+    Opened,
+    Take,
+    account,
+    decide,
+    evolve,
+    inline,
+    names,
+)
 from tests.unit.site import Site, kill
 
 
@@ -181,7 +194,7 @@ def test_inline_rows_are_the_fold_whoever_writes_and_crashes(seed, clock):
     async def main():
         site = Site(clock=clock)
         app = site.app([account, inline])
-        await app._start(functions=True)
+        await app.start()
         for _ in range(60):
             key = draw.choice("123")
             match draw.randrange(8):
@@ -195,7 +208,7 @@ def test_inline_rows_are_the_fold_whoever_writes_and_crashes(seed, clock):
                     await kill(app)
                     clock.advance(60)
                     app = site.app([account, inline])
-                    await app._start(functions=True)
+                    await app.start()
                 case 4:
                     await app.settle()
                 case _ if await app.get(account, key) is not None:
@@ -205,6 +218,6 @@ def test_inline_rows_are_the_fold_whoever_writes_and_crashes(seed, clock):
         async for one in app.read():
             wanted[one.key] = evolve(wanted.get(one.key), one.data)
         assert {key: await app.get(inline, key) for key in wanted} == wanted
-        await app._stop()
+        await app.stop()
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ from foldlog.errors import Misconfigured
 from foldlog.flow.lease import Lease, checkpoint, decode
 from foldlog.ports.store import Batch, Put, RowKey, Table
 from tests.unit.bank import Deposit, Open, Opened, account
-from tests.unit.site import Site, kill, turns
+from tests.unit.site import Site, kill, turns, until
 
 
 def test_one_owner_at_a_time_and_a_stale_one_is_fenced(site, clock):
@@ -100,15 +100,14 @@ def test_only_one_of_two_apps_runs_a_function(site):
 
     async def main():
         first, second = site.app([account, seen_by(one)]), site.app([account, seen_by(two)])
-        await first._start(functions=True)
-        while not first._worker.runners["handler.see"].owns:
-            await asyncio.sleep(0)
+        await first.start()
+        await until(lambda: first.runner("handler.see").owns)
         async with second:
             for key in "abc":
                 await second.send(account, key, Open(key))
             await first.settle()
             assert (len(one), len(two)) == (3, 0)
-            await first._stop()  # lets go: the second need not wait for the lease to end
+            await first.stop()  # lets go: the second need not wait for the lease to end
             await second.send(account, "d", Open("d"))
             await second.settle()
             assert (len(one), len(two)) == (3, 1)
@@ -121,10 +120,9 @@ def test_the_lease_of_a_dead_owner_is_taken_over_when_it_ends(site, clock):
 
     async def main():
         first = site.app([account, seen_by(one, asyncio.Event())])
-        await first._start(functions=True)
+        await first.start()
         await first.send(account, "a", Open("a"))
-        while not one:
-            await asyncio.sleep(0)
+        await until(lambda: one)
         await kill(first)
         async with site.app([account, seen_by(two)]) as second:
             await turns(100)
@@ -144,23 +142,22 @@ def test_a_stale_owner_stores_nothing_and_the_new_one_does_its_work(clock):
     async def main():
         site = Site(clock=clock)
         first = site.app([account, seen_by(one, gate)])
-        await first._start(functions=True)
+        await first.start()
         await first.send(account, "a", Open("a"))
-        while not one:
-            await asyncio.sleep(0)
+        await until(lambda: one)
         clock.advance(11)
         second = site.app([account, seen_by(two)])
-        await second._start(functions=True)
+        await second.start()
         await second.settle()
         assert (len(one), len(two)) == (1, 1)
         gate.set()  # the first one finishes, and finds that it has lost the lease
         await turns(100)
-        assert not first._worker.runners["handler.see"].owns
-        assert first._worker.runners["handler.see"].failure is None
+        assert not first.runner("handler.see").owns
+        assert first.runner("handler.see").failure is None
         await second.send(account, "a", Deposit(1))
         await second.settle()
-        await second._stop()
-        await first._stop()
+        await second.stop()
+        await first.stop()
         assert (len(one), len(two)) == (1, 1)
 
     asyncio.run(main())
@@ -174,8 +171,7 @@ def test_a_busy_owner_renews_while_no_attempt_ends():
         async with site.app([account, seen_by(seen, gate)], lease=0.06) as app:
             await app.send(account, "a", Open("a"))
             before = app.link.commits
-            while app.link.commits < before + 4:
-                await asyncio.sleep(0)
+            await until(lambda: app.link.commits >= before + 4)
             assert len(seen) == 1
             gate.set()
             await app.settle()

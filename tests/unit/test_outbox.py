@@ -10,7 +10,7 @@ from foldlog.flow import inbox
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Deposit, Deposited, Open, Opened, account
-from tests.unit.site import Site, crash_at, kill, quiet
+from tests.unit.site import Site, crash_at, kill, quiet, settled_or_dead, until
 
 
 @command("note.write")
@@ -69,22 +69,18 @@ def test_commands_are_sent_exactly_once_wherever_it_crashes(stored, clock, tmp_p
                 await fill(app)
             app = site.app([account, note, writer])
             vars(app.link).update(crash_at(number, stored=stored))
-            await app._start(functions=True)
-            settling = asyncio.create_task(app.settle())
-            while not settling.done() and not app.link.dead:
-                await asyncio.sleep(0)
-            crashed = app.link.dead
+            crashed = await settled_or_dead(app)
             if crashed:
                 await kill(app)
                 clock.advance(60)
                 app = site.app([account, note, writer])
-                await app._start(functions=True)
+                await app.start()
                 await app.settle()
             app.link.before = app.link.after = quiet
             assert await notes(app) == expected("ab", 1), number
             assert not [one async for one in inbox.items(app.system.store, "handler.writer")]
             assert not await app.dead_letters()
-            await app._stop()
+            await app.stop()
         assert number > 8
 
     asyncio.run(main())
@@ -220,10 +216,9 @@ def test_a_retry_that_would_answer_otherwise_does_not_send_twice(clock):
                 link.dead = True
 
         app.link.after = after_the_outbox
-        await app._start(functions=True)
+        await app.start()
         await fill(app, "a", 0)
-        while not app.link.dead:
-            await asyncio.sleep(0)
+        await until(lambda: app.link.dead)
         await kill(app)
         clock.advance(60)
         async with site.app([account, note, moody]) as app:

@@ -100,7 +100,10 @@ def two_names(row: int | None, event: Opened | OpenedToo) -> int:
 FAULTS = {
     "no part": ([object()], "is no part"),
     "bare function": ([bare], "decorator is missing"),
-    "two deciders": ([account, Decider("account", decide, evolve, initial=None)], "two deciders of the category 'account'"),
+    "two deciders": (
+        [account, Decider("account", decide, evolve, initial=None)],
+        "two deciders of the category 'account'",
+    ),
     "two projections": ([balances, projection("balances")(bare)], "two projections or handlers named 'balances'"),
     "projection and handler": ([balances, handler("balances")(sees)], "two projections or handlers named"),
     "no annotation": ([projection("p")(unannotated)], "annotate"),
@@ -142,7 +145,9 @@ def test_all_faults_are_listed_at_once():
     assert all(fault in caught.value.message for fault in caught.value.faults)
 
 
-@pytest.mark.parametrize("options", [{"lease": 0}, {"lease": float("nan")}, {"lease": float("inf")}, {"command_window": -1}])
+@pytest.mark.parametrize(
+    "options", [{"lease": 0}, {"lease": float("nan")}, {"lease": float("inf")}, {"command_window": -1}]
+)
 def test_times_are_seconds(options):
     with pytest.raises(Misconfigured, match="seconds"):
         App("memory:", [account], **options)
@@ -151,7 +156,7 @@ def test_times_are_seconds(options):
 def test_a_store_without_tags_takes_no_scope():
     store = MemoryStore(Kind)
     store.capabilities = Capabilities(tags=False)
-    with mock.patch("foldlog.system.connect", lambda *args: store):
+    with mock.patch("foldlog.system.connect", return_value=store):
         App("memory:", [account])
         with pytest.raises(Misconfigured, match="'name' has a scope by tags"):
             App("memory:", [names])

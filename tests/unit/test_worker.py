@@ -114,7 +114,9 @@ def test_until_signal_gives_the_signals_back():
 
 
 def test_logs_of_a_program_are_json(tmp_path):
-    program = PROGRAM.replace('    print("begun", flush=True)\n', '    print("begun", flush=True); raise ValueError("x")\n')
+    program = PROGRAM.replace(
+        '    print("begun", flush=True)\n', '    print("begun", flush=True); raise ValueError("x")\n'
+    )
     url = f"sqlite:{tmp_path}/x.db"
 
     async def before():

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from foldlog import limits
 from foldlog.errors import Conflict, Corrupt, Refused, Undecodable
 from foldlog.flow import inbox
@@ -198,13 +196,9 @@ class Deliver:
 
     async def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> None:
         queue.remove(item)
-        followers: list[Item] = []
         if outcome.commands:
             item.follow(event)
-            for number, command in enumerate(outcome.commands, 1):
-                copy = msgspec.structs.replace(item, index=number, command=command, attempts=0, error="", row=0)
-                copy.status, copy.due = inbox.READY, 0
-                followers.append(copy)
+        followers = [item.answered(number, command) for number, command in enumerate(outcome.commands, 1)]
         queue.extendleft(reversed(followers))
         self._parked += len(followers)
         changes: list[RowChange] = [follower.put() for follower in followers]

@@ -73,6 +73,12 @@ class Item(msgspec.Struct, eq=False):
         meta = event.meta
         self.correlation, self.actor, self.event_id = meta.correlation, meta.actor, event.id
 
+    def answered(self, number: int, command: Command) -> "Item":
+        """What is to be sent because the event was answered with it."""
+        return msgspec.structs.replace(
+            self, index=number, command=command, status=READY, attempts=0, due=0, failed=0, error="", row=0
+        )
+
     def put(self, if_version: int | None = None) -> Put:
         """The row that keeps it as it is now."""
         dead: IndexValue = self.function if self.status == DEAD else None

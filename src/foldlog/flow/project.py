@@ -230,11 +230,11 @@ class Project:
         dirty: dict[RowKey, Recorded[Any]] = {}
         view, held = self._view, self._held
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
-        for key, event, data, error in work:
+        for key, event, data, fault in work:
             if key in self._parked:
                 continue
-            if error is not None:
-                self._letters.append(self._park(key, event, error))
+            if fault is not None:
+                self._letters.append(self._park(key, event, fault))
                 continue
             row = held[key]
             if inline and row.position >= event.version:
@@ -325,4 +325,4 @@ class _Work(NamedTuple):
     key: RowKey
     event: Recorded[Any]
     data: Any
-    error: Exception | None = None
+    fault: Exception | None = None

@@ -1,0 +1,185 @@
+"""A projection's failures: the key is parked with its reason, and no other row suffers."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from foldlog import projection
+from foldlog.errors import Invalid, Undecodable
+from foldlog.model.message import Draft
+from foldlog.ports.store import Append, Batch
+from tests.unit.bank import Deposit, Deposited, Open, account, balances
+from tests.unit.site import Site
+from tests.unit.test_project import MakeTrip, Trip, people, rows, trips
+
+
+def test_a_fold_that_raises_parks_its_key_and_no_other(site):
+    @projection("careful", key=lambda event: ["all", str(event.amount)])
+    def careful(row: int | None, event: Deposited) -> int:
+        if event.amount == 13:
+            raise ZeroDivisionError("thirteen")
+        return (row or 0) + event.amount
+
+    async def main():
+        app = site.app([account, careful])
+        async with app:
+            await app.send(account, "1", Open("ann"))
+            for amount in (5, 13, 7, 5):
+                await app.send(account, "1", Deposit(amount))
+            await app.settle()
+            assert await rows(app, careful) == {"all": 5, "5": 10, "7": 7}
+            letters = await app.dead_letters(careful)
+            assert [(one.key, one.type, one.version) for one in letters] == [
+                ("all", "account.deposited", 3),
+                ("13", "account.deposited", 3),
+            ]
+            assert "ZeroDivisionError: thirteen" in letters[0].error
+            for ask in (app.replay, app.discard):
+                with pytest.raises(Invalid, match="projection"):
+                    await ask(id=letters[0].id)
+                with pytest.raises(Invalid, match="projection"):
+                    await ask(careful)
+                assert await ask(key="all") == 0
+        async with site.app([account, careful]) as app:  # what is parked stays parked
+            await app.send(account, "1", Deposit(7))
+            await app.settle()
+            assert await rows(app, careful) == {"all": 5, "5": 10, "7": 14}
+            assert len(await app.dead_letters()) == 2
+
+    asyncio.run(main())
+
+
+def test_an_undecodable_event_parks_its_streams_key(site):
+    async def main():
+        async with site.app([account, balances]) as app:
+            await app.send(account, "1", Open("ann"))
+            await app.send(account, "2", Open("bob"))
+            bad = [Draft("account.deposited", 1, b'{"amount":"x"}'), Draft("account.deposited", 9, b"{}")]
+            await app.system.store.commit(Batch([Append("account-1", bad)]))
+            await app.send(account, "2", Deposit(5))
+            await app.settle()
+            assert await rows(app, balances) == {"1": 0, "2": 5}
+            assert [(one.key, one.version) for one in await app.dead_letters()] == [("1", 2)]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [(int, "x"), (float, float("nan")), (str, "\ud800"), (str, "x" * 5_000_000), (tuple[int, ...], [1])],
+    ids=lambda one: repr(one)[:20],
+)
+def test_a_row_that_does_not_fit_its_type_parks(annotation, value, clock):
+    def fold(row, event: Deposited):
+        return value if event.amount == 13 else row
+
+    fold.__annotations__["return"] = annotation | None
+    strict = projection("strict")(fold)
+
+    async def main():
+        async with Site(clock=clock).app([account, strict]) as app:
+            for key, amount in (("1", 13), ("2", 5)):
+                await app.send(account, key, Open("ann"))
+                await app.send(account, key, Deposit(amount))
+            await app.settle()
+            assert [one.key for one in await app.dead_letters()] == ["1"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 1025, "\ud800", 2**63, float("inf"), [1], object()], ids=lambda one: repr(one)[:9]
+)
+def test_a_value_that_no_index_takes_parks_its_row_alone(value, site):
+    @projection("indexed", indexes=("value",))
+    def indexed(row: dict[str, object] | None, event: Deposited) -> dict[str, object]:
+        return {"value": value if event.amount == 13 else event.amount}
+
+    async def main():
+        async with site.app([account, indexed]) as app:
+            for key, amount in (("1", 13), ("2", 5)):
+                await app.send(account, key, Open("ann"))
+                await app.send(account, key, Deposit(amount))
+            await app.settle()
+            assert await rows(app, indexed) == {"2": {"value": 5}}
+            assert [one.key for one in await app.dead_letters(indexed)] == ["1"]
+
+    asyncio.run(main())
+
+
+def test_an_error_that_utf8_cannot_hold_parks_too(site):
+    @projection("odd")
+    def odd(row: int | None, event: Deposited) -> int:
+        raise ValueError("\udc80")
+
+    async def main():
+        async with site.app([account, odd]) as app:
+            await app.send(account, "1", Open("ann"))
+            await app.send(account, "1", Deposit(1))
+            await app.settle()
+            assert len(await app.dead_letters(odd)) == 1
+
+    asyncio.run(main())
+
+
+def test_a_stored_row_of_another_type_parks_its_key(site):
+    @projection("rows")
+    def as_text(row: str | None, event: Deposited) -> str:
+        return "x"
+
+    @projection("rows")
+    def as_number(row: int | None, event: Deposited) -> int:
+        return (row or 0) + event.amount
+
+    async def main():
+        async with site.app([account, as_text]) as app:
+            await app.send(account, "1", Open("ann"))
+            await app.send(account, "1", Deposit(1))
+            await app.settle()
+        async with site.app([account, as_number]) as app:
+            for key in "12":
+                await app.send(account, key, Open("ann"))
+                for _ in range(2):
+                    await app.send(account, key, Deposit(1))
+            await app.settle()
+            assert await app.get(as_number, "2") == 2
+            with pytest.raises(Undecodable):
+                await app.get(as_number, "1")
+            assert [one.key for one in await app.dead_letters(as_number)] == ["1"]
+
+    asyncio.run(main())
+
+
+def test_more_rows_than_one_commit_takes_are_committed_in_parts(monkeypatch, site):
+    monkeypatch.setattr("foldlog.limits.BATCH_ROWS", 20)
+
+    async def main():
+        async with site.app([trips]).open(functions=False) as app:
+            for number in range(10):
+                await app.send(trips, "1", MakeTrip(tuple(f"{number}-{one}" for one in range(7))))
+            await app.send(trips, "wide", MakeTrip(tuple(f"wide-{one}" for one in range(30))))
+            await app.send(trips, "2", MakeTrip(("ann",)))
+        async with site.app([trips, people]) as app:
+            await app.settle()
+            found = await rows(app, people)
+            assert Counter(found.values()) == {1: 71}
+            assert [one.key for one in await app.dead_letters(people)] == ["wide"]
+
+    asyncio.run(main())
+
+
+def test_a_bad_key_parks_and_the_others_go_on(site):
+    @projection("by", key=lambda trip: trip.start)
+    def by(row: int | None, event: Trip) -> int:
+        return (row or 0) + 1
+
+    async def main():
+        async with site.app([trips, by]) as app:
+            for stream, start in enumerate(["a", "", "x" * 257, "b\n", "c"]):
+                await app.send(trips, str(stream), MakeTrip((), start))
+            await app.settle()
+            assert await rows(app, by) == {"a": 1, "c": 1}
+            assert len(await app.dead_letters(by)) == 3
+
+    asyncio.run(main())
