@@ -1,7 +1,4 @@
-"""What runs in a process of its own: `python -m benchmarks.child VERB PATH [KEY]`.
-
-`read-*` read a whole log and print rate and memory; `first-*` open a store, commit one command and say so.
-"""
+"""Reads a whole log in a process of its own and prints rate and memory: `python -m benchmarks.child SIDE PATH`."""
 
 import json
 import sys
@@ -79,37 +76,11 @@ def read_raw(path: Path) -> None:
     measured(read)
 
 
-def first_ours(path: Path) -> None:
-    asyncio: Any = import_module("asyncio")  # here, so that the peer does not pay for it
-    ours: Any = import_module("benchmarks.ours")
-    app = ours.App(f"sqlite:{path}", [ours.order])
-    key = sys.argv[3]
-
-    async def work() -> None:
-        async with app:
-            await app.send(ours.order, key, ours.AddLine(*ours.line(1)))
-            print("committed", flush=True)
-
-    asyncio.run(work())
-
-
-def first_peer(path: Path) -> None:
-    peer: Any = import_module("benchmarks.peer")
-    shop = peer.Shop(env=peer.environment(path))
-    order = peer.Order()
-    order.add(*peer.line(1))
-    shop.save(order)
-    print("committed", flush=True)
-    shop.close()
-
-
-VERBS: dict[str, Callable[[Path], None]] = {
-    "read-ours": read_ours,
-    "read-peer": read_peer,
-    "read-raw": read_raw,
-    "first-ours": first_ours,
-    "first-peer": first_peer,
+SIDES: dict[str, Callable[[Path], None]] = {
+    "ours": read_ours,
+    "peer": read_peer,
+    "raw": read_raw,
 }
 
 if __name__ == "__main__":
-    VERBS[sys.argv[1]](Path(sys.argv[2]))
+    SIDES[sys.argv[1]](Path(sys.argv[2]))

@@ -5,7 +5,7 @@ returns, as with Foldlog. Events are explicit classes (its fastest documented st
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, cast
 from uuid import UUID
@@ -46,7 +46,7 @@ class Shop(Application[UUID]):
     log_section_size = 1_000  # the default, 10, is slower to read
 
 
-def environment(path: Path) -> dict[str, str]:
+def environment(path: str | PathLike[str]) -> dict[str, str]:
     return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
 
 
@@ -63,7 +63,7 @@ def added(number: int, originator: UUID, version: int) -> Order.LineAdded:
 class Peer:
     """An open application."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         self.shop = Shop(env=environment(path))
         self.heads: dict[UUID, int] = {}  # versions of the aggregates that were made here
 

@@ -60,9 +60,9 @@ def rehydrate(bench: Bench) -> Iterator[dict[str, Side]]:
         yield {"ours": by_ours, "peer": by_peer, "raw": by_raw}
 
 
-def child(verb: str, *arguments: object) -> Sample:
+def child(side: str, path: Path) -> Sample:
     """What `benchmarks.child` measures in a new process."""
-    line = [sys.executable, "-m", "benchmarks.child", verb, *map(str, arguments)]
+    line = [sys.executable, "-m", "benchmarks.child", side, str(path)]
     done = subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True)
     sample: Sample = json.loads(done.stdout)
     return sample
@@ -79,9 +79,9 @@ def whole_log(bench: Bench) -> Iterator[dict[str, Side]]:
     with Raw(paths["raw"]) as raw:
         raw.fill(events, LOG_STREAMS)
     yield {
-        "ours": lambda: child("read-ours", paths["ours"]),
-        "peer": lambda: child("read-peer", paths["peer"]),
-        "raw": lambda: child("read-raw", paths["raw"]),
+        "ours": lambda: child("ours", paths["ours"]),
+        "peer": lambda: child("peer", paths["peer"]),
+        "raw": lambda: child("raw", paths["raw"]),
     }
 
 

@@ -21,7 +21,9 @@ ROW_BYTES = 4_194_304  # one row of a read model
 BATCH_EVENTS = 10_000  # events in one commit: a larger one would hold up every other writer
 BATCH_ROWS = 50_000  # row changes in one commit; a projection's page stays far below
 BATCH_BYTES = 67_108_864  # bodies, envelopes and rows in one commit
-BATCH_STREAMS = 1_000  # streams in one commit; an engine may allow fewer and says so in its capabilities (DynamoDB: 100)
+BATCH_STREAMS = (
+    1_000  # streams in one commit; an engine may allow fewer and says so in its capabilities (DynamoDB: 100)
+)
 
 PAGE = 1_000  # events of one read where the caller does not say
 PAGE_MAX = 10_000  # events of one read: a page lives in memory

@@ -186,7 +186,6 @@ def test_the_envelope_says_where_the_event_comes_from(site):
         {"command_id": 5},
         {"tenant": "no tenant"},
     ],
-    ids=repr,
 )
 def test_an_envelope_that_cannot_be_read_again_is_invalid(options, site):
     async def main():
@@ -233,7 +232,6 @@ def test_an_unknown_decider_is_invalid():
 @pytest.mark.parametrize(
     "answer",
     [None, Opened("ann"), (event for event in ()), "ab", [Open("ann")], [Opened(5)], [Opened("ann"), 7], {"a": 1}],
-    ids=str,
 )
 def test_an_answer_of_decide_that_is_no_list_of_events_is_invalid(answer):
     def decide(command: Open, state: int | None) -> list[Opened]:

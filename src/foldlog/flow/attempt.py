@@ -3,6 +3,10 @@
 import asyncio
 import inspect
 import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,19 +89,20 @@ class Effect:
             arguments = (argument, context) if self._context else (argument,)
             async with patience:
                 if self._blocking:
-                    answer = await asyncio.to_thread(self.handler.function, *arguments)
+                    answer = await _in_thread(self.handler.function, *arguments)
                 else:
                     answer = await self.handler.function(*arguments)
+            _stop_if_cancelled()
             return self._outcome(answer)
         except Undecodable as error:
             return Outcome(error=told(error))
         except Corrupt:
             raise
         except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
+            _stop_if_cancelled()
             return Outcome(error=told(error))  # the handler's own: something that it waited for was cancelled
         except Exception as error:
+            _stop_if_cancelled()
             late = f"no answer within {self.handler.timeout} seconds\n" if patience.expired() else ""
             return Outcome(error=late + told(error))
 
@@ -133,3 +138,40 @@ class Effect:
             raise Invalid(f"handler {self.handler.name!r} sends {mark.name!r}, which is an event: send a command")
         stream_of(send.decider, send.key)
         return Command(send.decider, send.key, mark.name, mark.version, msgspec.Raw(body))
+
+
+def _stop_if_cancelled() -> None:
+    """A handler may catch its cancellation, and answer or fail instead; the lane it runs in is over all the same."""
+    if (task := asyncio.current_task()) is None or task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The function's answer, from a thread of its own.
+
+    Not from a pool: handlers that hang would fill it, and others would time out in its queue. Daemon, because a thread
+    cannot be stopped and must not keep the process.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def settle(answer: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(answer)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        answer, error = None, None
+        try:
+            answer = context.run(function, *arguments)
+        except BaseException as raised:
+            error = RuntimeError("a handler raised StopIteration") if isinstance(raised, StopIteration) else raised
+        with suppress(RuntimeError):  # the loop is closed; nobody waits
+            loop.call_soon_threadsafe(settle, answer, error)
+
+    threading.Thread(target=run, name="foldlog-handler", daemon=True).start()
+    return await future

@@ -10,7 +10,7 @@ import heapq
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -56,10 +56,11 @@ class Deliver:
         self._known: set[int] = set()
         self._due: list[tuple[int, Lane]] = []
         self._changes: dict[RowKey, RowChange] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        self._answers: deque[tuple[Callable[[], list[RowChange]], int, asyncio.Future[None]]] = deque()
+        self._working: dict[Lane, Item] = {}
         self._dirty, self._room, self._earlier, self._nudged = (asyncio.Event() for _ in range(4))
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
-        self._stopping = self._closed = self._flushing = self._looking = False
+        self._stopping = self._closed = self._ended = self._flushing = self._looking = False
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self, feed: Any, stop: asyncio.Event) -> None:
@@ -172,10 +173,12 @@ class Deliver:
                 async with self._slots:
                     # Whoever waited here must look again: a stopping function starts nothing new.
                     if queue and not self._stopping and not self._blocked(queue[0]):
+                        self._working[lane] = queue[0]
                         await self._work(queue, queue[0])
                 await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
         finally:
             del self._active[lane]
+            self._working.pop(lane, None)
             self._forget(lane)
             self._progress.pulse()
 
@@ -201,15 +204,19 @@ class Deliver:
         followers = [item.answered(number, command) for number, command in enumerate(outcome.commands, 1)]
         queue.extendleft(reversed(followers))
         self._parked += len(followers)
-        changes: list[RowChange] = [follower.put() for follower in followers]
-        if item.row:
-            changes.append(self._retire(item))
-        else:
+        if not (followers or item.row):
             self._finish(item, plain=True)
-        if changes:
-            await self._commit(changes)
-        else:
             self._dirty.set()
+            return
+
+        def changes() -> list[RowChange]:
+            puts: list[RowChange] = [follower.put() for follower in followers]
+            if item.row:
+                return [*puts, self._retire(item)]
+            self._finish(item, plain=True)
+            return puts
+
+        await self._commit(changes, sum(len(bytes(command.body)) for command in outcome.commands))
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
         command = item.command
@@ -257,9 +264,8 @@ class Deliver:
             item.due = now + int((pause if outcome.again is None else outcome.again) * 1e6)
         if event is not None:
             item.follow(event)
-        if not item.row:
-            self._parked += 1
-            self._finish(item, plain=False)
+        fresh = not item.row
+        self._parked += fresh
         dead = item.status == inbox.DEAD
         if dead and handler.after_dead == "go on":
             queue.remove(item)
@@ -276,7 +282,13 @@ class Deliver:
                 "error": outcome.error.strip().rsplit("\n", 1)[-1],
             },
         )
-        await self._commit([item.put()])
+
+        def changes() -> list[RowChange]:
+            if fresh:
+                self._finish(item, plain=False)
+            return [item.put()]
+
+        await self._commit(changes)
 
     async def _reload(self, item: Item) -> Recorded[Any]:
         page = await self._store.read(Query(), item.position - 1, 1)
@@ -307,34 +319,53 @@ class Deliver:
             return item.put()
         return item.delete()
 
-    async def _commit(self, changes: Sequence[RowChange]) -> None:
-        for change in changes:
-            self._changes[change.key] = change
+    async def _commit(self, changes: Callable[[], list[RowChange]], weight: int = 0) -> None:
+        """Return when `changes` are stored. They are asked for when their commit begins, together with their marks."""
+        if self._ended:
+            raise asyncio.CancelledError
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self._answers.append((changes, weight, future))
         self._dirty.set()
         await future
 
     async def _commit_all(self) -> None:
         # Stopping never cancels this: a commit whose end nobody saw would leave the lease's version unknown.
-        while not self._closed or self._dirty.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease.idle):
-                    await self._dirty.wait()
-            finished = self._dirty.is_set()
-            self._flushing = True
-            self._dirty.clear()
-            await self._flush(finished)
-            self._flushing = False
-            self._progress.pulse()
+        try:
+            while not self._closed or self._dirty.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._lease.idle):
+                        await self._dirty.wait()
+                finished = self._dirty.is_set()
+                self._flushing = True
+                self._dirty.clear()
+                await self._flush(finished)
+                self._flushing = False
+                self._progress.pulse()
+        finally:
+            self._ended = True
+            for _, _, future in self._answers:
+                future.cancel()
 
     async def _flush(self, finished: bool) -> None:
         changes, self._changes = self._changes, {}
-        waiting, self._waiting = self._waiting, []
+        stored: list[asyncio.Future[None]] = []
+        room = limits.BATCH_BYTES // 2
+        while self._answers and (room > 0 or not stored):
+            answer, weight, future = self._answers.popleft()
+            room -= weight
+            changes.update((change.key, change) for change in answer())
+            stored.append(future)
+        if self._answers:
+            self._dirty.set()
         lease, low = self._lease, self._marks.settle(changes)
-        if changes or (finished and low > lease.position) or lease.overtaken(low) or lease.due():
-            await lease.commit(list(changes.values()), low)
-        for future in waiting:
+        try:
+            if changes or (finished and low > lease.position) or lease.overtaken(low) or lease.due():
+                await lease.commit(list(changes.values()), low)
+        except BaseException:
+            for future in stored:
+                future.cancel()
+            raise
+        for future in stored:
             if not future.done():
                 future.set_result(None)
         self._room.set()
@@ -376,13 +407,12 @@ class Deliver:
         else:
             self._parked += 1
         item.operator = False
-        if item.status == inbox.DISCARDED:
-            change = self._retire(item)
-        else:
-            change = item.put()
+        replayed = item.status != inbox.DISCARDED
+        if replayed:
             at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
-            queue.insert(max(at, 1) if lane in self._active else at, item)
-        await self._commit([change])
+            busy = bool(queue) and queue[0] is self._working.get(lane)
+            queue.insert(max(at, busy), item)
+        await self._commit(lambda: [item.put() if replayed else self._retire(item)])
         self._start(lane)
         self._forget(lane)
 

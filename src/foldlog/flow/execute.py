@@ -5,14 +5,14 @@ import random
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Undecodable
+from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Unavailable, Undecodable
 from foldlog.flow.project import View, inline_changes
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
@@ -28,8 +28,7 @@ from foldlog.ports.store import Append, Batch, Condition, Put, Row, RowChange, R
 COMMANDS = Table("commands", expiring=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a command comes from: who asks, for which tenant, and what it follows from.
 
     `command_id` makes it idempotent within its window; without one it gets an id of its own. `remember` False leaves
@@ -42,7 +41,7 @@ class Origin:
     correlation: str = ""
     causation: str = ""
     traceparent: str = ""
-    headers: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, Any] = {}
     remember: bool = True
 
 
@@ -136,12 +135,15 @@ class Execute:
         for attempt in range(limits.COMMAND_ATTEMPTS):
             try:
                 return await self._once(run)
-            except Conflict as conflict:
-                self._states.pop((origin.tenant, stream), None)
-                if memory and conflict.row == f"{COMMANDS.name}/{memory.key.key}":
-                    row = (await self._store.get(COMMANDS, [memory.key])).get(memory.key)
-                    if row is not None:  # else its window has just ended, and the id is new again
-                        return await self._remembered(run, memory, row)
+            except (Rejected, Unavailable):
+                raise
+            except Exception as error:
+                # A command that was done before is answered as it was then, even where the code fails on it today.
+                if memory and (row := (await self._store.get(COMMANDS, [memory.key])).get(memory.key)):
+                    return await self._remembered(run, memory, row)
+                if not isinstance(error, Conflict):
+                    raise
+                conflict = error
                 if conflict.row and any(conflict.row == f"{row.table.name}/{row.key.key}" for row in extra):
                     raise
                 if attempt == limits.COMMAND_ATTEMPTS - 1:
@@ -218,7 +220,12 @@ class Execute:
         if run.memory:
             rows.append(self._memory_row(run.memory, loaded.version + len(events), None, len(events)))
         append = Append(run.stream, drafts, expected, run.origin.tenant, loaded.condition)
-        (done,) = await self._store.commit(Batch((append,), rows))
+        try:
+            (done,) = await self._store.commit(Batch((append,), rows))
+        except BaseException:
+            # Also where evolve has changed the cached state in place, against its contract.
+            self._states.pop((run.origin.tenant, run.stream), None)
+            raise
         if loaded.condition is None:
             self._keep(run.origin.tenant, run.stream, state, done.version)
         return Receipt(run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id)
@@ -255,7 +262,7 @@ class Execute:
         if cached and not refresh:
             self._states.move_to_end((tenant, stream))
             return Loaded(cached[0], cached[1], False)
-        state, version = cached or (decision.decider.initial, 0)
+        state, version = cached or (deepcopy(decision.decider.initial), 0)
         query = Query(stream=stream, tenant=tenant)
         more = True
         while more:
@@ -276,7 +283,7 @@ class Execute:
         if not sides or not all(side.tags or side.types for side in sides) or any(_says_more(side) for side in sides):
             raise Invalid(f"scope of {decider} must return a Query by types or tags, and by nothing else")
         query = _of_tenant(query, run.origin.tenant)
-        state, after, head, more = decider.initial, 0, 0, True
+        state, after, head, more = deepcopy(decider.initial), 0, 0, True
         while more:
             page = await self._store.read(query, after, limits.PAGE_MAX)
             state = run.decision.fold(state, page.events)

@@ -4,6 +4,7 @@ Every checkpoint renews the lease. A takeover raises the row's version, so a sta
 with it everything that was to be committed in the same batch.
 """
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -45,6 +46,7 @@ class Lease:
         self._store, self._clock, self.function, self._owner, self._seconds = store, clock, function, owner, seconds
         self._version = 0
         self._renewed = 0
+        self._seen = (0, 0.0)
         self.position = 0
 
     @property
@@ -64,11 +66,15 @@ class Lease:
 
     def overtaken(self, position: int) -> bool:
         """Whether the checkpoint has long enough been behind `position`, though nothing else needed a commit."""
-        return position > self.position and self._clock.now() - self._renewed > limits.CHECKPOINT * 1e6
+        return position > self.position and self._passed(limits.CHECKPOINT)
 
     def due(self) -> bool:
         """Whether an idle owner should renew now."""
-        return self._clock.now() - self._renewed > self.renew_every * 1e6
+        return self._passed(self.renew_every)
+
+    def _passed(self, seconds: float) -> bool:
+        since = self._clock.now() - self._renewed
+        return since > seconds * 1e6 or since < 0  # a clock that was set back tells nothing
 
     async def acquire(self, first: int) -> float:
         """Take the lease: 0 when it is ours, else the seconds until it may be free.
@@ -87,15 +93,21 @@ class Lease:
                     f"the checkpoint of {self.function} belongs to another log ({held.log}, epoch {held.epoch}); its "
                     "position means nothing here"
                 )
-            left = (held.until - self._clock.now()) / 1e6
+            left = min((held.until - self._clock.now()) / 1e6, self._unchanged(row.version))
             if held.owner not in {"", self._owner} and left > 0:
-                return min(left, self._seconds)
+                return left
             self._version, self.position = row.version, held.position
         try:
             await self.commit([], self.position)
         except Conflict:
             return self.renew_every
         return 0
+
+    def _unchanged(self, version: int) -> float:
+        """Seconds until a row that nobody renews is free by this process's own monotonic clock, whatever clocks say."""
+        if self._seen[0] != version:
+            self._seen = version, time.monotonic()
+        return self._seen[1] + self._seconds - time.monotonic()
 
     async def commit(self, rows: Sequence[RowChange], position: int) -> None:
         """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost: nothing is stored."""

@@ -61,7 +61,7 @@ class View:
         if key is None:
             return (RowKey(event.tenant, event.key),)
         found = key(event if self.by_envelope else data)
-        several = (found,) if isinstance(found, str) else tuple(dict.fromkeys(found or ()))
+        several = (found,) if isinstance(found, str) else dict.fromkeys(found or ())
         return [RowKey(event.tenant, check_text("row key", one, limits.KEY_BYTES)) for one in several]
 
     def decode(self, row: Row | None) -> Any:
@@ -72,11 +72,11 @@ class View:
         """The change that makes the row hold `value`. Errors: `Invalid` where the value does not fit."""
         if value is None and not self.inline:
             return Delete(self.table, key, if_version)
-        none = (None,) * len(self.table.indexes)
+        indexes = self.table.indexes
         if value is None:
-            return Put(self.table, key, _TOMBSTONE, if_version, position, none)
+            return Put(self.table, key, _TOMBSTONE, if_version, position, (None,) * len(indexes))
         body, _ = self.codec.encode(value)
-        index = tuple(index_value(_field(value, name)) for name in self.table.indexes) if none else none
+        index = tuple([index_value(_field(value, name)) for name in indexes]) if indexes else ()
         return Put(self.table, key, body, if_version, position, index)
 
 
@@ -87,10 +87,14 @@ def index_value(value: Any) -> IndexValue:
     """
     if isinstance(value, Enum):
         value = value.value
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _checked_text(value)
     if isinstance(value, bool):
         return int(value)
-    if value is None or isinstance(value, str | int | float):
-        return _checked(value)
+    if isinstance(value, int | float):
+        return _checked_number(value)
     if isinstance(value, datetime):
         if value.tzinfo is None:
             return value.isoformat(timespec="microseconds")
@@ -100,17 +104,23 @@ def index_value(value: Any) -> IndexValue:
     raise Invalid(f"a {type(value).__name__} cannot be indexed: keep a number, text or time in a field of its own")
 
 
-def _checked(value: IndexValue) -> IndexValue:
-    # Checked here too, because what the store refuses, it refuses for the whole page.
-    if isinstance(value, str) and len(value.encode(errors="surrogatepass")) > limits.INDEXED_BYTES:
-        raise TooLarge(f"a text of over {limits.INDEXED_BYTES} bytes cannot be indexed: index a part of it")
-    if isinstance(value, str) and not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):
+# Both are checked here too, because what the store refuses, it refuses for the whole page.
+def _checked_text(text: str) -> str:
+    if text.isascii():
+        size = len(text)
+    elif any("\ud800" <= one <= "\udfff" for one in text):
         raise Invalid("a text with a lone surrogate cannot be indexed")
-    if (isinstance(value, int) and not -(2**63) <= value < 2**63) or (
-        isinstance(value, float) and not math.isfinite(value)
-    ):
-        raise Invalid(f"{value} cannot be indexed: it has no place among numbers of 64 bits")
-    return value
+    else:
+        size = len(text.encode())
+    if size > limits.INDEXED_BYTES:
+        raise TooLarge(f"a text of over {limits.INDEXED_BYTES} bytes cannot be indexed: index a part of it")
+    return text
+
+
+def _checked_number(number: float) -> float:
+    if not (-(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)):
+        raise Invalid(f"{number} cannot be indexed: it has no place among numbers of 64 bits")
+    return number
 
 
 def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str) -> None:
@@ -262,18 +272,19 @@ class Project:
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
-        recorded, simple = self._view.takes.recorded, self._view.projection.key is None
+        view = self._view
+        decoded = not view.takes.recorded or not (view.projection.key is None or view.by_envelope)
         for event in events:
-            own = RowKey(event.tenant, event.key)
             try:
-                data = None if recorded and (simple or self._view.by_envelope) else event.kind.decode(event.body)
-                keys = (own,) if simple else self._view.keys(event, data)
+                data = event.kind.decode(event.body) if decoded else None
+                keys = view.keys(event, data)
             except Exception as error:
                 if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
                     raise
+                own = RowKey(event.tenant, event.key)
                 work.append(_Work(own, event, None, error))  # parked in its turn: what came before it still counts
                 continue
-            work.extend(_Work(key, event, data) for key in keys)
+            work += [_Work(key, event, data) for key in keys]
         return work
 
     async def _fetch(self, work: Sequence["_Work"]) -> None:

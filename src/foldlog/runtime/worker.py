@@ -25,6 +25,7 @@ class Runner:
         self.failure: BaseException | None = None
         self.owns = False
         self._system = system
+        self._lease = Lease(system.store, system.clock, function.name, system.owner, system.lease)
         self._deliver: Deliver | None = None
 
     def settled(self, head: int) -> bool:
@@ -57,11 +58,10 @@ class Runner:
             await _until(stop, random.random() * pause)
 
     async def _own(self, stop: asyncio.Event) -> None:
-        system, function = self._system, self.function
-        lease = Lease(system.store, system.clock, function.name, system.owner, system.lease)
+        lease = self._lease
         wait = await lease.acquire(await self._first())
         if wait:
-            log.debug("another process owns it", extra={"function": function.name})
+            log.debug("another process owns it", extra={"function": self.function.name})
             await _until(stop, min(wait, limits.STANDBY))
             return
         self.owns = True
