@@ -21,9 +21,10 @@ ROW_BYTES = 4_194_304  # one row of a read model
 BATCH_EVENTS = 10_000  # events in one commit: a larger one would hold up every other writer
 BATCH_ROWS = 50_000  # row changes in one commit; a projection's page stays far below
 BATCH_BYTES = 67_108_864  # bodies, envelopes and rows in one commit
-BATCH_STREAMS = (
-    1_000  # streams in one commit; an engine may allow fewer and says so in its capabilities (DynamoDB: 100)
-)
+BATCH_STREAMS = 1_000  # streams in one commit; an engine may allow fewer, as its capabilities say (DynamoDB: 100)
+
+QUERY_TYPES = 1_000  # types in one query; each is a term of the search
+QUERY_SIDES = 100  # alternatives of one query; databases bound the depth of a condition (SQLite: 1,000)
 
 PAGE = 1_000  # events of one read where the caller does not say
 PAGE_MAX = 10_000  # events of one read: a page lives in memory
@@ -32,10 +33,12 @@ FIND = 100  # rows of one `find` where the caller does not say
 FIND_MAX = 10_000  # rows of one `find`
 
 WRITER_QUEUE = 8_192  # batches waiting for the writer; then `Unavailable`: back-pressure instead of memory
+WRITER_QUEUE_BYTES = 268_435_456  # and this many bytes of events and rows: a few large batches fill memory too
 WRITER_GROUP = 512  # batches in one transaction: beyond it latency grows and the gain is gone
 WRITER_GROUP_BYTES = 16_777_216  # and this many bytes, so that a group of large batches ends too
 BUSY_TIMEOUT = 5.0  # waiting for another process's transaction before `Unavailable`
 READERS = 4  # reader threads, each with a connection: reads are short and the machine is shared
+READER_QUEUE = 8_192  # reads asked and not yet answered; then `Unavailable`
 STREAM_CACHE = 65_536  # stream names and heads kept by an engine
 WATCH_MIN = 0.001  # polling another process's commits: this fast while there are some …
 WATCH_MAX = 0.02  # … and this slowly when nothing happens

@@ -164,7 +164,7 @@ def test_more_rows_than_one_commit_takes_are_committed_in_parts(monkeypatch, sit
             await app.settle()
             found = await rows(app, people)
             assert Counter(found.values()) == {1: 71}
-            assert [one.key for one in await app.dead_letters(people)] == ["wide"]
+            assert [one.stream for one in await app.dead_letters(people)] == ["trip-wide"]
 
     asyncio.run(main())
 

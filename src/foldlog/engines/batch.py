@@ -1,6 +1,7 @@
 """What every engine refuses before it looks at anything stored, and the small rules that all engines share."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -27,15 +28,17 @@ from foldlog.ports.store import (
     IndexValue,
     Put,
     Range,
+    Row,
     RowChange,
+    RowKey,
     Table,
 )
 
 _INT64 = 2**63
 
 
-def check_batch(batch: Batch) -> None:
-    """Everything about a batch that can be known without the store.
+def check_batch(batch: Batch) -> int:
+    """Everything about a batch that can be known without the store; the bytes of its events and rows.
 
     Errors: `Invalid` for what the port forbids and for names outside the grammar; `TooLarge` for a limit of limits.py.
     """
@@ -58,6 +61,21 @@ def check_batch(batch: Batch) -> None:
         raise TooLarge(f"{size} bytes in one commit, at most {limits.BATCH_BYTES}: commit them in parts")
     if len(rows) > 1 and len({(change.table.name, change.key) for change in rows}) < len(rows):
         raise Invalid("a row stands twice in one batch: write one change with what comes of both")
+    return size
+
+
+def check_read(after: int, limit: int) -> None:
+    """Where a page begins and how long it is. Errors: `Invalid`."""
+    _check_whole("place to read on behind", after, 0)
+    check_limit(limit, limits.PAGE_MAX)
+
+
+def check_keys(table: Table, keys: Sequence[RowKey]) -> None:
+    """Rows to get. Errors: `Invalid`."""
+    _check_table(table)
+    for tenant, key in keys:
+        _check_tenant(tenant)
+        check_text("row key", key, limits.INDEXED_BYTES)
 
 
 def check_range(table: Table, range: Range) -> None:
@@ -71,8 +89,10 @@ def check_range(table: Table, range: Range) -> None:
         check_index_value(bound)
         if range.index is None and bound is not None and not isinstance(bound, str):
             raise Invalid(f"bad bound {bound!r}: keys are texts")
-    if range.after is not None and range.index is not None and len(range.after.index) != len(table.indexes):
-        raise Invalid(f"the row to read on behind is not one of table {table.name}")
+        if range.index is None and bound:
+            check_text("bound", str(bound), limits.INDEXED_BYTES)
+    if range.after is not None:
+        _check_after(table, range.after, range.index)
 
 
 def check_index_value(value: object) -> None:
@@ -180,6 +200,16 @@ def _check_row(change: RowChange) -> int:
     if not isinstance(change, Check | Delete):
         raise Invalid(f"a row is changed by Put, Delete or Check, not {type(change).__name__}")
     return 0
+
+
+def _check_after(table: Table, row: Row, index: str | None) -> None:
+    check_text("row key", row.key.key, limits.INDEXED_BYTES)
+    if index is None:
+        return
+    if len(row.index) != len(table.indexes):
+        raise Invalid(f"the row to read on behind is not one of table {table.name}")
+    for value in row.index:
+        check_index_value(value)
 
 
 def _check_put(put: Put) -> None:

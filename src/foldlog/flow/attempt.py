@@ -20,7 +20,7 @@ from foldlog.model.message import Recorded, Send, sends, to_datetime
 from foldlog.model.principal import Principal
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.model.signature import Takes, taken, wants
+from foldlog.model.signature import Takes, keyed_by_envelope, taken, wants
 from foldlog.model.stream import check_text, stream_of
 
 log = logging.getLogger("foldlog.handler")
@@ -48,9 +48,7 @@ class Effect:
         self.takes: Takes = taken(handler.function, 0, what, "event", handler.on)
         self._context = wants(handler.function, 1, Context, what)
         self._blocking = not inspect.iscoroutinefunction(handler.function)
-        self._by_envelope = False
-        if handler.key is not None and getattr(handler.key, "__annotations__", None):
-            self._by_envelope = taken(handler.key, 0, f"key of {what}", "event").recorded
+        self._by_envelope = handler.key is not None and keyed_by_envelope(handler.key, what)
         self.query = Query()
         self._schemas: Schemas | None = None
 

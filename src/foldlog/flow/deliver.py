@@ -31,6 +31,7 @@ from foldlog.ports.store import Delete, RowChange, RowKey, Store
 
 log = logging.getLogger("foldlog.deliver")
 Lane = tuple[str, str]
+_ENVELOPE = 1_000  # bytes of an inbox row around a command's body, about
 
 
 class Deliver:
@@ -216,7 +217,7 @@ class Deliver:
             self._finish(item, plain=True)
             return puts
 
-        await self._commit(changes, sum(len(bytes(command.body)) for command in outcome.commands))
+        await self._commit(changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands))
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
         command = item.command

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, NamedTuple, get_args
@@ -19,7 +19,7 @@ from foldlog.model.message import Draft, Recorded
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.model.signature import Takes, hints, taken
+from foldlog.model.signature import Takes, hints, keyed_by_envelope, taken
 from foldlog.model.stream import check_text
 from foldlog.ports.store import Delete, IndexValue, Put, Row, RowChange, RowKey, Store, Table
 
@@ -36,7 +36,7 @@ class View:
         self.name = projection.table
         self.inline = projection.inline
         self.takes: Takes = taken(projection.fold, 1, what, "event", projection.on)
-        self.by_envelope = projection.key is not None and _by_envelope(projection.key, what)
+        self.by_envelope = projection.key is not None and keyed_by_envelope(projection.key, what)
         if self.inline and self.takes.recorded:
             raise Misconfigured(f"{what}: inline rows are made before there is an envelope: take the event alone")
         found = hints(projection.fold, what)
@@ -135,12 +135,6 @@ def _field(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else getattr(value, name)
 
 
-def _by_envelope(key: Callable[[Any], Any], what: str) -> bool:
-    if not getattr(key, "__annotations__", None):
-        return False
-    return taken(key, 0, f"key of {what}", "event").recorded
-
-
 async def inline_changes(
     store: Store,
     views: Iterable[View],
@@ -229,8 +223,7 @@ class Project:
             await self.page(Fed(events[:half], events[half - 1].position))
             await self.page(Fed(events[half:], fed.upto))
         else:
-            key = RowKey(events[0].tenant, events[0].key)
-            await self._lease.commit([self._park(key, events[0], error)], fed.upto)
+            await self._lease.commit([self._park(self._row_of(events[0]), events[0], error)], fed.upto)
 
     async def _changes(self, events: Sequence[Recorded[Any]]) -> list[RowChange]:
         self._letters = []
@@ -281,11 +274,16 @@ class Project:
             except Exception as error:
                 if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
                     raise
-                own = RowKey(event.tenant, event.key)
-                work.append(_Work(own, event, None, error))  # parked in its turn: what came before it still counts
+                work.append(
+                    _Work(self._row_of(event), event, None, error)
+                )  # parked in its turn: what came before it still counts
                 continue
             work += [_Work(key, event, data) for key in keys]
         return work
+
+    def _row_of(self, event: Recorded[Any]) -> RowKey:
+        """The row of an event, or, where only `key` could tell, a key that no row has: any row may be stale then."""
+        return RowKey(event.tenant, event.key if self._view.projection.key is None else "")
 
     async def _fetch(self, work: Sequence["_Work"]) -> None:
         if self._view.inline:
@@ -303,7 +301,8 @@ class Project:
             self._held[key] = _Held(value, row.position if row else 0, row.version if row else 0)
 
     def _park(self, key: RowKey, event: Recorded[Any], error: Exception) -> Put:
-        self._parked.add(key)
+        if key.key:
+            self._parked.add(key)
         index = sum(letter.position == event.position for letter in self._letters)
         log.error(
             "a fold failed; the row is parked and stale until its projection gets a new version",

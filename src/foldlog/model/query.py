@@ -1,6 +1,6 @@
 """What to read: one value for every read of the log and for tag conditions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,7 +16,8 @@ class Query:
     `stream` one stream (read in order of its versions), or `category` all streams of one; `types` stored names, any of
     them; `tags` all of them; `tenant` None means all tenants, except for a stream or a tag, which always belong to
     one; `since` and `until` bound the time of recording, both ends included. `a | b` matches what either matches
-    (types and tags only). Nothing said means the whole log. Errors: `Invalid` for names outside the grammar.
+    (types and tags only). Nothing said means the whole log. Errors: `Invalid` for names outside the grammar, and for
+    more types, tags or alternatives than `limits.QUERY_TYPES`, `limits.TAGS` and `limits.QUERY_SIDES`.
     """
 
     stream: str | None = None
@@ -35,6 +36,9 @@ class Query:
             check_category(self.category)
         object.__setattr__(self, "types", _names("types", self.types))
         object.__setattr__(self, "tags", _names("tags", self.tags))
+        _check_count("types", self.types, limits.QUERY_TYPES)
+        _check_count("tags", self.tags, limits.TAGS)
+        _check_count("alternatives", self.any_of, limits.QUERY_SIDES)
         for name in self.types:
             check_name(name)
         for tag in self.tags:
@@ -63,6 +67,11 @@ def check_tag(tag: str) -> str:
     if ":" not in tag:
         raise Invalid(f"bad tag {tag!r}: write field:value")
     return tag
+
+
+def _check_count(what: str, said: Sized, most: int) -> None:
+    if len(said) > most:
+        raise Invalid(f"{len(said)} {what} in one query, at most {most}: read in parts")
 
 
 def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:

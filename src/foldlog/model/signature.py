@@ -106,6 +106,15 @@ def taken(function: Callable[..., Any], index: int, what: str, kind: str, on: An
     return Takes(found, recorded)
 
 
+def keyed_by_envelope(key: Callable[..., Any], what: str) -> bool:
+    """Whether `key` gets the event as `Recorded`: only where it says so. A lambda gets the event alone."""
+    names = parameters(key)
+    said = getattr(key, "__annotations__", {}).get(names[0].name, Any) if names else Any
+    if said in (Any, "Any"):
+        return False
+    return taken(key, 0, f"key of {what}", "event").recorded
+
+
 def wants(function: Callable[..., Any], index: int, annotation: type, what: str) -> bool:
     """Whether the function has a parameter number `index`; if so it must be annotated with `annotation` or nothing."""
     names = parameters(function)

@@ -1,0 +1,141 @@
+"""What must stay bounded: the WAL, what waits, and how long opening and closing take."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from foldlog import limits
+from foldlog.engines.sqlite import SqliteStore, files
+from foldlog.errors import Unavailable
+from foldlog.model.message import Draft
+from foldlog.model.query import Query
+from foldlog.ports.store import Append, Batch
+
+DRAFT = Draft("x", 1, b"x" * 300)
+KEPT = 2_000_000
+
+
+@asynccontextmanager
+async def opened(path):
+    store = SqliteStore(path)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "WAL_KEPT", KEPT)
+    return tmp_path / "log.db"
+
+
+def wal(path):
+    return Path(f"{path}-wal").stat().st_size
+
+
+async def overlapping(store, path, seconds):
+    """Commits while some read is always under way; the WAL's largest size and the slowest commit."""
+    end = time.monotonic() + seconds
+    largest, slowest = 0, 0.0
+
+    async def read():
+        while time.monotonic() < end:
+            await store.read(Query(), 0, 1_000)
+
+    async def write():
+        nonlocal largest, slowest
+        while (began := time.monotonic()) < end:
+            await store.commit(Batch([Append("a-1", [DRAFT] * 300)]))
+            slowest = max(slowest, time.monotonic() - began)
+            largest = max(largest, wal(path))
+
+    await asyncio.gather(write(), *(read() for _ in range(8)))
+    return largest, slowest
+
+
+def test_the_wal_stays_short_while_reads_overlap(log):
+    async def body():
+        async with opened(log) as store:
+            largest, _ = await overlapping(store, log, 3)
+            written = log.stat().st_size
+            return largest, written
+
+    largest, written = asyncio.run(body())
+    assert written > 3 * KEPT
+    assert largest < 3 * KEPT + files.CHECKPOINT_PAGES * 4_096
+
+
+def test_another_readers_old_view_neither_stops_commits_nor_closing(log):
+    async def body():
+        async with opened(log) as store:
+            await store.commit(Batch([Append("a-1", [DRAFT])]))
+            with closing(files.connect(str(log), readonly=True)) as other:
+                other.execute("BEGIN").fetchall()
+                assert other.execute("SELECT count(*) FROM events").get == 1
+                _, slowest = await overlapping(store, log, 1.5)
+                assert wal(log) > KEPT
+                other.execute("COMMIT").fetchall()
+            largest, _ = await overlapping(store, log, 1.5)
+            assert wal(log) < largest
+            return slowest
+
+    assert asyncio.run(body()) < 1
+
+
+def test_bytes_that_wait_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "WRITER_QUEUE_BYTES", 100_000)
+    path = tmp_path / "log.db"
+    large = Batch([Append("a-1", [Draft("x", 1, b"x" * 30_000)])])
+
+    async def body():
+        async with opened(path) as store:
+            with closing(files.connect(str(path))) as other:
+                other.execute("BEGIN IMMEDIATE").fetchall()
+                tasks = [asyncio.ensure_future(store.commit(large)) for _ in range(10)]
+                done, _ = await asyncio.wait(tasks, timeout=0.2)
+                other.execute("COMMIT").fetchall()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            await store.commit(large)
+            return len(done), answers
+
+    refused, answers = asyncio.run(body())
+    assert [type(answer) for answer in answers if not isinstance(answer, list)] == [Unavailable] * refused
+    assert 3 <= refused <= 7  # the writer may have taken some before the last came
+
+
+def test_reads_that_wait_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "READER_QUEUE", 20)
+
+    async def body():
+        async with opened(tmp_path / "log.db") as store:
+            asked = [store.read(Query()) for _ in range(30)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            await store.read(Query())
+            return answers
+
+    refused = [answer for answer in asyncio.run(body()) if isinstance(answer, Unavailable)]
+    assert 0 < len(refused) <= 10
+    assert refused[0].retry_after > 0
+
+
+def test_opening_and_closing_do_not_wait_for_threads_of_others(tmp_path):
+    free = threading.Event()
+
+    async def body():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        hung = asyncio.ensure_future(asyncio.to_thread(free.wait, 10))
+        try:
+            async with asyncio.timeout(3), opened(tmp_path / "log.db") as store:
+                await store.commit(Batch([Append("a-1", [DRAFT])]))
+        finally:
+            free.set()
+            await hung
+
+    asyncio.run(body())
