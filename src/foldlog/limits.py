@@ -63,6 +63,7 @@ CHECKPOINT = 1.0  # a checkpoint over events that concern nobody is written this
 OPERATOR_POLL = 1.0  # a worker looks this often for dead letters that another process replayed or discarded
 IDLE_WAIT = 5.0  # a follower with nothing to do looks again after this at the latest
 SETTLE = 30.0  # `settle` gives up after this
+SWITCH = 0.0005  # a serving process hands the interpreter from thread to thread: a busy loop starves the writer less
 STOP = 30.0  # a stopping worker waits this long for running attempts
 IMPORT_BATCH = 1_000  # lines of an import in one commit
 LINE_BYTES = 2_097_152  # one line of an import: an event and its envelope

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldlog import limits
-from foldlog.flow.inbox import DEAD, DONE, Item, Marks, decode, told
+from foldlog.flow.inbox import DEAD, DONE, Item, decode, told
+from foldlog.flow.mark import Marks
 from foldlog.ports.store import Put, Row
 
 steps = st.lists(

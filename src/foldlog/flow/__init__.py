@@ -6,6 +6,7 @@ lease       who runs a function, and up to where it came: the checkpoint's row
 project     pages folded into rows, committed together with the checkpoint
 inbox       what a handler has yet to do: waiting, retrying, dead; and the commands it answered with (the outbox)
 attempt     one call of a handler: its answer, its verdict or its failure
+mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 deliver     events to handlers: order per key, retries, marks
 deadletter  what an operator sees of it: list, replay, discard
 """

@@ -10,7 +10,6 @@ import heapq
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -19,15 +18,16 @@ from foldlog.errors import Conflict, Corrupt, Refused, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.execute import Execute, Origin
-from foldlog.flow.inbox import INBOX, Item, Marks, told
+from foldlog.flow.inbox import INBOX, Item, told
 from foldlog.flow.lease import Lease
+from foldlog.flow.mark import Committer, Marks
 from foldlog.flow.subscribe import Fed, Progress, either
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded, Send, event_id
 from foldlog.model.principal import Principal
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.ports.store import Delete, RowChange, RowKey, Store
+from foldlog.ports.store import Delete, RowChange, Store
 
 log = logging.getLogger("foldlog.deliver")
 Lane = tuple[str, str]
@@ -53,15 +53,14 @@ class Deliver:
         self._active: dict[Lane, asyncio.Task[None]] = {}
         self._events: dict[int, Recorded[Any]] = {}
         self._marks = Marks(effect.name, lease.position)
+        self._committer = Committer(lease, self._marks, self._stored)
         self._parked = 0
         self._known: set[int] = set()
         self._due: list[tuple[int, Lane]] = []
-        self._changes: dict[RowKey, RowChange] = {}
-        self._answers: deque[tuple[Callable[[], list[RowChange]], int, asyncio.Future[None]]] = deque()
         self._working: dict[Lane, Item] = {}
-        self._dirty, self._room, self._earlier, self._nudged = (asyncio.Event() for _ in range(4))
+        self._room, self._earlier, self._nudged = (asyncio.Event() for _ in range(3))
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
-        self._stopping = self._closed = self._ended = self._flushing = self._looking = False
+        self._stopping = self._looking = False
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self, feed: Any, stop: asyncio.Event) -> None:
@@ -73,7 +72,7 @@ class Deliver:
         await self._load()
         async with asyncio.TaskGroup() as self._group:
             own = [self._group.create_task(work) for work in (self._take(feed), self._wake(), self._obey())]
-            self._group.create_task(self._commit_all())
+            self._group.create_task(self._committer.run())
             for lane in list(self._queues):
                 self._start(lane)
             self._progress.pulse()
@@ -83,8 +82,7 @@ class Deliver:
                 await asyncio.wait(self._active.values(), timeout=limits.STOP)
             for task in (*own, *self._active.values()):
                 task.cancel()
-            self._closed = True
-            self._dirty.set()
+            self._committer.close()
 
     def settled(self, head: int) -> bool:
         """Whether everything up to `head` is done, or waits behind a dead letter."""
@@ -92,7 +90,7 @@ class Deliver:
             self._group is not None  # loaded
             and self._marks.low() >= head
             and not self._active
-            and not (self._dirty.is_set() or self._flushing)
+            and not self._committer.busy
             and not (self._nudged.is_set() or self._looking)
             and all(queue[0].status == inbox.DEAD for queue in self._queues.values() if queue)
         )
@@ -207,7 +205,7 @@ class Deliver:
         self._parked += len(followers)
         if not (followers or item.row):
             self._finish(item, plain=True)
-            self._dirty.set()
+            self._committer.touch()
             return
 
         def changes() -> list[RowChange]:
@@ -217,7 +215,7 @@ class Deliver:
             self._finish(item, plain=True)
             return puts
 
-        await self._commit(changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands))
+        await self._committer.store(changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands))
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
         command = item.command
@@ -289,7 +287,7 @@ class Deliver:
                 self._finish(item, plain=False)
             return [item.put()]
 
-        await self._commit(changes)
+        await self._committer.store(changes)
 
     async def _reload(self, item: Item) -> Recorded[Any]:
         page = await self._store.read(Query(), item.position - 1, 1)
@@ -300,8 +298,7 @@ class Deliver:
     def _park(self, item: Item) -> None:
         self._parked += 1
         self._finish(item, plain=False)
-        self._changes[item.row_key] = item.put()
-        self._dirty.set()
+        self._committer.add(item.put())
 
     def _unpark(self) -> None:
         self._parked -= 1
@@ -320,57 +317,9 @@ class Deliver:
             return item.put()
         return item.delete()
 
-    async def _commit(self, changes: Callable[[], list[RowChange]], weight: int = 0) -> None:
-        """Return when `changes` are stored. They are asked for when their commit begins, together with their marks."""
-        if self._ended:
-            raise asyncio.CancelledError
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answers.append((changes, weight, future))
-        self._dirty.set()
-        await future
-
-    async def _commit_all(self) -> None:
-        # Stopping never cancels this: a commit whose end nobody saw would leave the lease's version unknown.
-        try:
-            while not self._closed or self._dirty.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._lease.idle):
-                        await self._dirty.wait()
-                finished = self._dirty.is_set()
-                self._flushing = True
-                self._dirty.clear()
-                await self._flush(finished)
-                self._flushing = False
-                self._progress.pulse()
-        finally:
-            self._ended = True
-            for _, _, future in self._answers:
-                future.cancel()
-
-    async def _flush(self, finished: bool) -> None:
-        changes, self._changes = self._changes, {}
-        stored: list[asyncio.Future[None]] = []
-        room = limits.BATCH_BYTES // 2
-        while self._answers and (room > 0 or not stored):
-            answer, weight, future = self._answers.popleft()
-            room -= weight
-            changes.update((change.key, change) for change in answer())
-            stored.append(future)
-        if self._answers:
-            self._dirty.set()
-        lease, low = self._lease, self._marks.settle(changes)
-        try:
-            if changes or (finished and low > lease.position) or lease.overtaken(low) or lease.due():
-                await lease.commit(list(changes.values()), low)
-        except BaseException:
-            for future in stored:
-                future.cancel()
-            raise
-        for future in stored:
-            if not future.done():
-                future.set_result(None)
+    def _stored(self, low: int) -> None:
         self._room.set()
-        self._progress.position = low
+        self._progress.advance(low)
 
     async def _wake(self) -> None:
         while True:
@@ -413,7 +362,7 @@ class Deliver:
             at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
             busy = bool(queue) and queue[0] is self._working.get(lane)
             queue.insert(max(at, busy), item)
-        await self._commit(lambda: [item.put() if replayed else self._retire(item)])
+        await self._committer.store(lambda: [item.put() if replayed else self._retire(item)])
         self._start(lane)
         self._forget(lane)
 

@@ -12,7 +12,6 @@ of the row's version. So the two never race.
 """
 
 import traceback
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,7 +19,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.model.message import Recorded
-from foldlog.ports.store import Delete, IndexValue, Put, Range, Row, RowChange, RowKey, Store, Table
+from foldlog.ports.store import Delete, IndexValue, Put, Range, Row, RowKey, Store, Table
 
 INBOX = Table("inbox", indexes=("dead", "operator"))
 
@@ -124,51 +123,3 @@ async def marked(store: Store, index: str, function: str | None, limit: int, aft
     low, high = (function, function) if function else ("", "~")
     rows, _ = await store.scan(INBOX, Range(index=index, low=low, high=high, after=after, limit=limit))
     return rows
-
-
-class Marks:
-    """Which events above the checkpoint are done: as long as none is missing below, the checkpoint says it all."""
-
-    def __init__(self, function: str, position: int) -> None:
-        self._function = function
-        self.cursor = position
-        self.written: set[int] = set()
-        self._open: deque[int] = deque()
-        self._finished: set[int] = set()
-        self._plain: list[int] = []
-
-    def open(self, position: int) -> None:
-        """An event is in flight; positions rise."""
-        self.cursor = position
-        self._open.append(position)
-
-    def opened(self) -> int:
-        """How many are in flight, counting those that are done behind one that is not."""
-        return len(self._open)
-
-    def finish(self, position: int, *, plain: bool) -> None:
-        """An event is done; `plain` where it has no row of its own."""
-        self._finished.add(position)
-        if plain:
-            self._plain.append(position)
-
-    def low(self) -> int:
-        """The position up to which everything is done or has a row."""
-        while self._open and self._open[0] in self._finished:
-            self._finished.discard(self._open.popleft())
-        return self._open[0] - 1 if self._open else self.cursor
-
-    def settle(self, changes: dict[RowKey, RowChange]) -> int:
-        """Add the marks to write and to clear to `changes`; returns the new checkpoint."""
-        low = self.low()
-        plain, self._plain = self._plain, []
-        for position in plain:
-            if position > low:
-                mark = Item(self._function, position, 0, "", status=DONE)
-                changes[mark.row_key] = mark.put()
-                self.written.add(position)
-        for position in [one for one in self.written if one <= low]:
-            mark = Item(self._function, position, 0, "")
-            changes[mark.row_key] = mark.delete()
-            self.written.discard(position)
-        return low

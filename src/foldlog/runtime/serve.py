@@ -1,9 +1,12 @@
-"""Stopping on a signal."""
+"""What is set for a process that serves, and stopping it on a signal."""
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from foldlog import limits
 
 
 @contextmanager
@@ -21,8 +24,11 @@ def until_signal() -> Iterator[asyncio.Event]:
 
     for number in signals:
         loop.add_signal_handler(number, on_signal, number)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(limits.SWITCH)
     try:
         yield stop
     finally:
+        sys.setswitchinterval(interval)
         for number in signals:
             loop.remove_signal_handler(number)
