@@ -19,6 +19,7 @@ from foldlog.model.message import Meta, encode_meta
 
 CHECKPOINT_PAGES = 4_000  # as Foldlog sets it
 FILL_EVENTS = 10_000  # in one commit
+FILL_RUN = 10  # events of one stream in a row
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY,
@@ -65,15 +66,15 @@ class Row(NamedTuple):
     tags: tuple[str, ...]
 
 
-def rows(numbers: Iterable[int], streams: int, *, tagged: bool = False) -> list[Row]:
-    """Events with these numbers, each for the next of `streams` streams."""
+def rows(numbers: Iterable[int], streams: int, *, run: int = 1, tagged: bool = False) -> list[Row]:
+    """Events with these numbers over `streams` streams, `run` in a row for each in turn."""
     found = []
     for number in numbers:
         one = added(number)
         tags = (f"customer:{one.customer}", f"sku:{one.sku}") if tagged else ()
         command_id = f"{number:020x}a1b2c3d4e5f6"
         meta = Meta(command_id, 0, CORRELATION, CAUSATION, ACTOR, TRACEPARENT, None, tags, "", HEADERS)
-        found.append(Row(number % streams, encode_meta(meta), msgspec.json.encode(one), tags))
+        found.append(Row(number // run % streams, encode_meta(meta), msgspec.json.encode(one), tags))
     return found
 
 
@@ -118,9 +119,9 @@ class Raw:
         self._position = position
 
     def fill(self, events: int, streams: int) -> None:
-        """Write `events` events over `streams` streams, in turn."""
+        """Write `events` events over `streams` streams, a few to each in turn, as the other sides do."""
         for first in range(0, events, FILL_EVENTS):
-            self.append(rows(range(first, min(first + FILL_EVENTS, events)), streams))
+            self.append(rows(range(first, min(first + FILL_EVENTS, events)), streams, run=FILL_RUN))
 
     def groups(self, ready: Sequence[Row], size: int) -> None:
         """Write prepared events in transactions of `size`."""

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from foldlog import limits
+from foldlog.engines.memory import MemoryStore
 from foldlog.engines.sqlite import SqliteStore, files
 from foldlog.errors import Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
-from foldlog.ports.store import Append, Batch
+from foldlog.ports.store import Append, Batch, Put, Range, RowKey, Table
 
 DRAFT = Draft("x", 1, b"x" * 300)
 KEPT = 2_000_000
@@ -137,5 +138,31 @@ def test_opening_and_closing_do_not_wait_for_threads_of_others(tmp_path):
         finally:
             free.set()
             await hung
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+def test_rows_expire_by_the_clock_not_by_the_log(tmp_path, engine):
+    now = 10
+    table, key = Table("marks", expiring=True), RowKey("", "one")
+
+    async def body():
+        nonlocal now
+        store = (
+            MemoryStore(now=lambda: now) if engine == "memory" else SqliteStore(tmp_path / "log.db", now=lambda: now)
+        )
+        await store.open()
+        await store.commit(Batch(rows=[Put(table, key, b"", expires=20)]))
+        now = 1_000
+        await store.commit(Batch([Append("a-1", [DRAFT])]))
+        assert await store.get(table, [key]) == {}
+        assert (await store.scan(table, Range())).rows == []
+        now = 11
+        assert key in await store.get(table, [key])
+        assert len((await store.scan(table, Range())).rows) == 1
+        await store.commit(Batch(rows=[Put(table, key, b"", 1, expires=20)]))
+        assert (await store.commit(Batch([Append("a-1", [DRAFT])])))[0].time == 1_000
+        await store.close()
 
     asyncio.run(body())

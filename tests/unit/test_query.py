@@ -47,11 +47,14 @@ def test_names_are_a_tuple_each_once_in_order(types, tags):
         {"tags": ("a",)},
         {"tags": ("a:\n",)},
         {"tags": ("a:" + "x" * limits.TAG_BYTES,)},
+        {"types": tuple(f"t{n}" for n in range(limits.QUERY_TYPES + 1))},
+        {"tags": tuple(f"a:{n}" for n in range(limits.TAGS + 1))},
+        {"any_of": (Query(types=("a",)),) * (limits.QUERY_SIDES + 1)},
         {"tenant": "A"},
         {"since": datetime(2026, 1, 1)},  # noqa: DTZ001 - a time without a zone is what must be refused
         {"until": datetime(2026, 1, 1)},  # noqa: DTZ001 - a time without a zone is what must be refused
     ],
-    ids=str,
+    ids=lambda said: str(said)[:40],
 )
 def test_names_outside_the_grammar_are_refused(said):
     with pytest.raises(Invalid):

@@ -20,7 +20,9 @@ from typing import Any
 from foldlog import limits
 from foldlog.engines.batch import (
     check_batch,
+    check_keys,
     check_range,
+    check_read,
     condition_conflict,
     order_key,
     row_conflict,
@@ -31,7 +33,7 @@ from foldlog.engines.batch import (
 from foldlog.errors import Unavailable
 from foldlog.model.message import Draft, Kind, KindFactory, Recorded
 from foldlog.model.query import Query
-from foldlog.model.stream import check_limit, split_stream
+from foldlog.model.stream import split_stream
 from foldlog.ports.store import (
     Append,
     Appended,
@@ -49,6 +51,7 @@ from foldlog.ports.store import (
     Table,
 )
 
+_PURGE = 2  # expired rows removed for each row changed
 _Place = tuple[tuple[int, Any], str]  # (order of the key or index value, key)
 
 
@@ -85,16 +88,19 @@ class MemoryStore:
         for append in batch.appends:
             self._log.check(append)
         for change in batch.rows:
-            self._table(change.table, now).check(change)
-        appended = [self._log.append(append, now) for append in batch.appends]
+            self._table(change.table).check(change, now)
+        self._latest = max(self._latest, now)
+        appended = [self._log.append(append, self._latest) for append in batch.appends]
         for change in batch.rows:
-            self._table(change.table, now).change(change)
+            self._table(change.table).change(change, now)
+        for change in batch.rows:
+            self._table(change.table).purge(now)
         self._wake()
         return appended
 
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
         self._time()
-        check_limit(limit, limits.PAGE_MAX)
+        check_read(after, limit)
         events: list[Recorded[Any]] = []
         size = 0
         for event in self._log.matching(query, after, backward=backward):
@@ -115,32 +121,30 @@ class MemoryStore:
                 await asyncio.wait_for(self._committed.wait(), timeout)
 
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
-        rows = self._table(table, self._time()).rows
-        return {key: rows[key] for key in keys if key in rows}
+        now = self._time()
+        check_keys(table, keys)
+        found = self._table(table)
+        return {key: found.rows[key] for key in keys if found.version(key, now)}
 
     async def scan(self, table: Table, range: Range) -> Rows:
         now = self._time()
         check_range(table, range)
-        return self._table(table, now).scan(range)
+        return self._table(table).scan(range, now)
 
     async def drop(self, table: Table) -> None:
         self._time()
         self._tables.pop(table.name, None)
 
     def _time(self) -> int:
-        """The store's clock, which never goes back; every method begins here, so a closed store refuses here."""
+        """The store's clock, which may jump; every method begins here, so a closed store refuses here."""
         if not self._is_open:
             raise Unavailable("the store is closed")
-        self._latest = max(self._latest, self._now())
-        return self._latest
+        return self._now()
 
-    def _table(self, table: Table, now: int) -> "_Table":
-        """The table as it is now: rows past their time are gone before anybody looks."""
+    def _table(self, table: Table) -> "_Table":
         if table.name not in self._tables:
             self._tables[table.name] = _Table(table)
-        found = self._tables[table.name]
-        found.expire(now)
-        return found
+        return self._tables[table.name]
 
     def _wake(self) -> None:
         # Those who wait hold this event, those who come later wait for the next one.
@@ -257,26 +261,30 @@ class _Table:
         self._expires: dict[RowKey, int] = {}
         self._expiring: list[tuple[int, RowKey]] = []
 
-    def check(self, change: RowChange) -> None:
+    def check(self, change: RowChange, now: int) -> None:
         """The row has the version that the change wants, or `Conflict`."""
-        actual = self._version(change.key)
+        actual = self.version(change.key, now)
         if not row_holds(change.if_version, actual):
             raise row_conflict(change, actual)
 
-    def change(self, change: RowChange) -> None:
+    def change(self, change: RowChange, now: int) -> None:
         if isinstance(change, Put):
-            row = Row(change.key, change.value, self._version(change.key) + 1, change.position, tuple(change.index))
+            version = self.version(change.key, now) + 1
+            row = Row(change.key, change.value, version, change.position, tuple(change.index))
             self._remove(change.key)
             self._insert(row, change.expires)
         elif isinstance(change, Delete):
             self._remove(change.key)
 
-    def expire(self, now: int) -> None:
-        while self._expiring and self._expiring[0][0] <= now:
-            self._remove(self._expiring[0][1])
+    def purge(self, now: int) -> None:
+        """Remove a few rows past their time, so that a table shrinks again."""
+        for _, key in [one for one in self._expiring[:_PURGE] if one[0] <= now]:
+            self._remove(key)
 
-    def scan(self, range: Range) -> Rows:
+    def scan(self, range: Range, now: int) -> Rows:
         places = self._places.get((range.tenant, range.index), [])
+        if self._expires:
+            places = [place for place in places if self.version(RowKey(range.tenant, place[1]), now)]
         start, stop = 0, len(places)
         if range.low is not None:
             start = bisect_left(places, order_key(range.low), key=itemgetter(0))
@@ -295,8 +303,10 @@ class _Table:
             found = places[start : min(stop, start + range.limit)]
         return Rows([self.rows[RowKey(range.tenant, key)] for _, key in found], more)
 
-    def _version(self, key: RowKey) -> int:
-        return self.rows[key].version if key in self.rows else 0
+    def version(self, key: RowKey, now: int) -> int:
+        """The row's version; 0 where it is absent or past its time."""
+        expires = self._expires.get(key)
+        return self.rows[key].version if key in self.rows and (expires is None or expires > now) else 0
 
     def _insert(self, row: Row, expires: int | None) -> None:
         self.rows[row.key] = row

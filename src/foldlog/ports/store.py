@@ -51,7 +51,8 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     """Write a row. `if_version` None: whatever is there; 0: nothing may be there; n: exactly that version.
 
     `position` is kept beside the row. `index` gives a value for each index of the table. `expires` (microseconds since
-    1970, only in expiring tables) is when the row counts as absent. An expired row counts as absent in conditions too.
+    1970, only in expiring tables) is when the row counts as absent, in conditions too: by the store's clock as it is
+    then, whatever it said before and whatever time the log's last event has.
     """
 
     table: Table
@@ -199,7 +200,7 @@ class Store(Protocol):
         A query of one stream goes by version, every other by position; `after` is of that kind and excluded. Backward
         it is the upper bound, 0 meaning the end. The order never changes: a stream's versions rise in it, and an
         append made after reading an event comes after that event. A page of large bodies ends early, with `more` set.
-        Errors: `Invalid` for a limit below 1 or over `limits.PAGE_MAX`.
+        Errors: `Invalid` for a limit below 1 or over `limits.PAGE_MAX`, and for an `after` outside 0 to 2**63 - 1.
         """
 
     async def head(self) -> int:
@@ -210,10 +211,11 @@ class Store(Protocol):
         `timeout` seconds. It may return early; it never misses a commit, of this process or another."""
 
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
-        """The rows that are there. A table that does not exist is empty."""
+        """The rows that are there. A table that does not exist is empty. Errors: `Invalid` for names outside the
+        grammar."""
 
     async def scan(self, table: Table, range: Range) -> Rows:
-        """A page of rows in order. Errors: `Invalid` for an index the table does not have, or a bad limit."""
+        """A page of rows in order. Errors: `Invalid` for an index the table does not have, a bad limit or bound."""
 
     async def drop(self, table: Table) -> None:
         """Remove a table with all its rows; a missing one is fine."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from foldlog.errors import Invalid
 from foldlog.model.message import to_datetime
 from foldlog.model.query import Query
 from foldlog.ports.store import Store
-from foldlog.testing.contract_words import draft, needs_order, places, read_all, write
+from foldlog.testing.contract_words import draft, needs_order, needs_tags, places, read_all, write
 
 
 async def _shop(store: Store) -> None:
@@ -184,6 +185,29 @@ async def a_page_of_large_bodies_ends_early(store: Store) -> None:
             whole = await read_all(store, query, backward=backward)
             numbers = [int(event.body) for event in whole]
             assert numbers == (list(range(count))[::-1] if backward else list(range(count)))
+
+
+async def a_bad_place_to_read_on_behind_is_refused(store: Store) -> None:
+    await write(store, "cart-1")
+    bad: list[Any] = [-1, 2**63, 2**70, True, 1.5, None]
+    for after in bad:
+        for query in (Query(), Query(stream="cart-1")):
+            for backward in (False, True):
+                with pytest.raises(Invalid):
+                    await store.read(query, after, backward=backward)
+    assert (await store.read(Query(), 2**63 - 1)).events == []
+
+
+async def the_largest_query_is_read(store: Store) -> None:
+    needs_tags(store)
+    await write(store, "cart-1", [draft("seen", b"{}", "a:0", "b:1")])
+    every = tuple(f"a:{number}" for number in range(limits.TAGS))
+    sides = [Query(tags=tuple(f"{tag}{number}" for tag in every)) for number in range(limits.QUERY_SIDES - 1)]
+    any_of = (*sides, Query(tags=("b:1",)))
+    types = ("seen", *(f"t{number}" for number in range(limits.QUERY_TYPES - 1)))
+    for stream in (None, "cart-1"):
+        assert len((await store.read(Query(stream=stream, types=types, any_of=any_of))).events) == 1
+        assert (await store.read(Query(stream=stream, types=types, tags=every, any_of=any_of))).events == []
 
 
 async def a_bad_limit_is_refused(store: Store) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 
 from foldlog import limits
 from foldlog.errors import FoldlogError, Invalid, TooLarge
@@ -119,6 +120,15 @@ async def bad_names_of_rows_are_refused(store: Store) -> None:
     await _refuse_rows(store, Invalid, *(put("one", table=Table(name)) for name in _BAD_NAMES))
     named = Table("named", ("bad name",)), Table("named", ("a", "a"))
     await _refuse_rows(store, Invalid, *(put("one", table=table, index=(1,) * len(table.indexes)) for table in named))
+
+
+async def bad_names_of_rows_to_get_are_refused(store: Store) -> None:
+    await store.commit(Batch(rows=[put("one")]))
+    bad = [*(key(name) for name in _BAD_KEYS), *(key("one", tenant) for tenant in _BAD_TENANTS)]
+    for one in bad:
+        for keys in ([one], [key("one"), one]):
+            with pytest.raises(Invalid):
+                await store.get(PLAIN, keys)
 
 
 async def bad_versions_of_rows_are_refused(store: Store) -> None:

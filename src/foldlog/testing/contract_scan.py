@@ -6,7 +6,7 @@ import pytest
 
 from foldlog import limits
 from foldlog.errors import Invalid
-from foldlog.ports.store import Delete, IndexValue, Range, Store
+from foldlog.ports.store import Delete, IndexValue, Range, Row, Store
 from foldlog.testing.contract_words import INDEXED, PLAIN, change, key, put, row, scan_all, sized
 
 _MIXED: list[IndexValue] = [
@@ -135,7 +135,9 @@ async def a_bad_range_is_refused(store: Store) -> None:
     bad = [
         *(Range(index="colour"), Range(index=""), Range(limit=0), Range(limit=-1), Range(limit=limits.FIND_MAX + 1)),
         *(Range(low=1), Range(high=1.5), Range("Not A Tenant"), Range(index="size", low=float("nan"))),
-        *(Range(index="size", high=2**63), Range(low="\ud800")),
+        *(Range(index="size", high=2**63), Range(low="\ud800"), Range(high="a\0")),
+        *(Range(after=Row(key(name), b"", 1)) for name in ("\ud800", "a\0", "")),
+        *(Range(index="size", after=Row(key("a"), b"", 1, 0, (size, None))) for size in ("\ud800", 2**63)),
     ]
     for one in bad:
         with pytest.raises(Invalid):

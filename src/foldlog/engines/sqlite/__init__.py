@@ -7,7 +7,7 @@ readers.py    a few reading threads
 log.py        pages of events                         matching.py   from a query to positions, by index
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          watch.py      waking those who wait
-faults.py     SQLite's errors in Foldlog's words
+faults.py     SQLite's errors in Foldlog's words        apart.py      opening and closing in a thread
 """
 
 import asyncio
@@ -20,8 +20,9 @@ from pathlib import Path
 import apsw
 
 from foldlog import limits
-from foldlog.engines.batch import check_batch, check_range
+from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
 from foldlog.engines.sqlite import rows
+from foldlog.engines.sqlite.apart import run_apart
 from foldlog.engines.sqlite.faults import said
 from foldlog.engines.sqlite.files import connect, open_file
 from foldlog.engines.sqlite.log import Log, head_of
@@ -31,7 +32,6 @@ from foldlog.engines.sqlite.writer import Loop, Results, Writer, settle
 from foldlog.errors import Unavailable
 from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
-from foldlog.model.stream import check_limit
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
 
@@ -58,30 +58,28 @@ class SqliteStore:
         self.capabilities = Capabilities(tags=True, order=True, batch_streams=limits.BATCH_STREAMS, durable=True)
         self.identity = Identity("", 0)
         self._path = str(Path(path))
-        self._kinds, self._start, self._clock = kinds, start, now
-        self._latest = 0
+        self._kinds, self._start, self._now = kinds, start, now
         self._process = 0  # the one that opened it; 0 while it is closed
         self._opening = asyncio.Lock()
 
     async def open(self) -> None:
         async with self._opening:
             if self._process != os.getpid():
-                await asyncio.to_thread(self._open)
+                await run_apart(self._open)
 
     async def close(self) -> None:
         async with self._opening:
             if self._process == os.getpid():
                 self._process = 0
-                await asyncio.to_thread(self._close)
+                await run_apart(self._close)
 
     async def commit(self, batch: Batch) -> list[Appended]:
         self._check_open()
-        check_batch(batch)
-        return await self._writer.submit(batch) or []
+        return await self._writer.submit(batch, check_batch(batch)) or []
 
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
         self._check_open()
-        check_limit(limit, limits.PAGE_MAX)
+        check_read(after, limit)
         return await self._readers.run(lambda conn: self._log.read(conn, query, after, limit, backward=backward))
 
     async def head(self) -> int:
@@ -94,6 +92,7 @@ class SqliteStore:
 
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
         self._check_open()
+        check_keys(table, keys)
         return await self._readers.run(lambda conn: rows.get(conn, table, keys, self._now()))
 
     async def scan(self, table: Table, range: Range) -> Rows:
@@ -103,15 +102,11 @@ class SqliteStore:
 
     async def drop(self, table: Table) -> None:
         self._check_open()
-        await self._writer.submit(table)
+        await self._writer.submit(table, 0)
 
     def _check_open(self) -> None:
         if self._process != os.getpid():
             raise Unavailable("the store is closed, or was opened before this process was forked")
-
-    def _now(self) -> int:
-        self._latest = max(self._latest, self._clock())
-        return self._latest
 
     def _open(self) -> None:
         try:
@@ -122,7 +117,9 @@ class SqliteStore:
         self._log = Log(self._kinds, self.identity.log)
         self._readers = Readers(self._path, reader, limits.READERS)
         self._watch = Watch(reader)
-        self._writer = Writer(self._path, partial(connect, self._path), self._now, self._start, self._deliver)
+        self._writer = Writer(
+            self._path, partial(connect, self._path), self._now, self._start, self._deliver, self._readers.held
+        )
         self._writer.begin(conn)
         self._process = os.getpid()
 

@@ -19,8 +19,10 @@ APPLICATION = 0x464F4C44  # "FOLD" in the file's header
 SCHEMA = 1
 CHECKPOINT_PAGES = 1_000
 """WAL pages between two checkpoints. 4,000 and 16,000 were measured too and were no faster within the noise, so the
-WAL stays short: less to recover, less to search."""
-WAL_KEPT = 67_108_864  # a WAL that one huge commit or a slow reader made longer than this is cut again
+WAL stays short: less to recover, less to search. They never wait for readers, so alone they cannot begin the WAL anew
+while reads overlap; see `WAL_KEPT`."""
+WAL_KEPT = 67_108_864  # a WAL that a huge commit or overlapping reads made longer than this is cut by `shorten`
+LOCK_WAIT = 0.02  # how long `shorten` waits for each lock of other processes' readers
 
 _VFS = "cksmvfs"
 _CHECKSUM_BYTES = 8  # of each page, in its reserved tail
@@ -64,10 +66,7 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
     """A connection with Foldlog's settings to a file that is there."""
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     conn = apsw.Connection(path, flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=_VFS, statementcachesize=256)
-    millis = int(limits.BUSY_TIMEOUT * 1000)
-    conn.set_busy_timeout(millis)
-    # Locks are then tried each millisecond inside the VFS, instead of after growing pauses of up to 100 ms.
-    conn.setlk_timeout(millis, 0)
+    _wait_for_locks(conn, limits.BUSY_TIMEOUT)
     try:
         _set(conn, "trusted_schema", "OFF")  # what a schema says runs nothing but plain SQL
         _set(conn, "synchronous", "FULL")  # a commit returns after the fsync
@@ -81,6 +80,29 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
         conn.close()
         raise
     return conn
+
+
+def wal_is_long(path: str) -> bool:
+    try:
+        return Path(f"{path}-wal").stat().st_size > WAL_KEPT
+    except OSError:
+        return False
+
+
+def shorten(conn: apsw.Connection) -> None:
+    """Move all of the WAL into the file and cut it to nothing. `BusyError` soon, when a reader still needs it."""
+    _wait_for_locks(conn, LOCK_WAIT)
+    try:
+        conn.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        _wait_for_locks(conn, limits.BUSY_TIMEOUT)
+
+
+def _wait_for_locks(conn: apsw.Connection, seconds: float) -> None:
+    millis = int(seconds * 1000)
+    conn.set_busy_timeout(millis)
+    # Locks are then tried each millisecond inside the VFS, instead of after growing pauses of up to 100 ms.
+    conn.setlk_timeout(millis, 0)
 
 
 def _set(conn: apsw.Connection, name: str, value: object) -> object:

@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import apsw
 
+from foldlog import limits
 from foldlog.engines.sqlite.faults import loses_trust, said
 from foldlog.errors import Unavailable
 
@@ -24,6 +27,8 @@ class Readers:
         self._threads: list[threading.Thread] = []
         self._busy = 0  # asked and not yet answered
         self._lock = threading.Lock()
+        self._gate = threading.Condition(self._lock)
+        self._reading, self._held = 0, False
         self._ended = False
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
@@ -32,6 +37,8 @@ class Readers:
         with self._lock:
             if self._ended:
                 raise Unavailable("the store is closed")
+            if self._busy >= limits.READER_QUEUE:
+                raise Unavailable(f"{limits.READER_QUEUE} reads of {self._path} wait", retry_after=0.1)
             self._busy += 1
             if self._busy > len(self._threads) < self._most:
                 thread = threading.Thread(target=self._run, name="foldlog-reader", daemon=True)
@@ -39,6 +46,22 @@ class Readers:
                 thread.start()
             self._queue.put((work, future))
         return await future
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[bool]:
+        """Hold new reads back inside; whether those under way ended within `seconds`."""
+        end = time.monotonic() + seconds
+        with self._lock:
+            self._held = True
+            while self._reading and (left := end - time.monotonic()) > 0:
+                self._gate.wait(left)
+            quiet = not self._reading
+        try:
+            yield quiet
+        finally:
+            with self._lock:
+                self._held = False
+                self._gate.notify_all()
 
     def end(self) -> None:
         """Finish what was asked. Blocks."""
@@ -53,6 +76,10 @@ class Readers:
         conn: apsw.Connection | None = None
         while (asked := self._queue.get()) is not None:
             work, future = asked
+            with self._lock:
+                while self._held:
+                    self._gate.wait()
+                self._reading += 1
             try:
                 conn = conn or self._connect()
                 result, error = work(conn), None
@@ -63,6 +90,9 @@ class Readers:
                     conn = None
             with self._lock:
                 self._busy -= 1
+                self._reading -= 1
+                if self._held and not self._reading:
+                    self._gate.notify_all()
             try:
                 future.get_loop().call_soon_threadsafe(_settle, future, result, error)
             except RuntimeError:  # its loop is closed; nobody asks

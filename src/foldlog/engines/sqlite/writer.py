@@ -6,8 +6,9 @@ neighbours. The answers of a group wake each event loop once.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -17,18 +18,22 @@ from foldlog import limits
 from foldlog.engines.sqlite.appends import Appends
 from foldlog.engines.sqlite.changes import Changes
 from foldlog.engines.sqlite.faults import loses_trust, said
+from foldlog.engines.sqlite.files import shorten, wal_is_long
 from foldlog.errors import FoldlogError, Unavailable
-from foldlog.ports.store import Appended, Batch, Put, Table
+from foldlog.ports.store import Appended, Batch, Table
 
 Answer = list[Appended] | None
 Future = asyncio.Future[Answer]
 Loop = asyncio.AbstractEventLoop
+_LOOK = 0.25  # seconds between two looks at the WAL's length …
+_DRAIN = 0.08  # … and the most that commits then wait for reads under way
 Results = list[tuple[Future, Answer | BaseException]]
 
 
 class Job(NamedTuple):
     work: Batch | Table  # a table is dropped
     future: Future
+    size: int
 
 
 class Writer:
@@ -41,9 +46,12 @@ class Writer:
         now: Callable[[], int],
         start: int,
         deliver: Callable[[int, dict[Loop, Results]], None],
+        held: Callable[[float], AbstractContextManager[bool]],
     ) -> None:
         self._path, self._connect, self._now, self._start = path, connect, now, start
-        self._deliver = deliver
+        self._deliver, self._held = deliver, held
+        self._next_look = 0.0
+        self._bytes, self._lock = 0, threading.Lock()  # that wait
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._conn: apsw.Connection | None = None
         self._head = 0
@@ -54,12 +62,16 @@ class Writer:
         self._use(conn)
         self._thread.start()
 
-    def submit(self, work: Batch | Table) -> Future:
+    def submit(self, work: Batch | Table, size: int) -> Future:
         """Queue the work. Errors: `Unavailable` at once when the queue is full or nobody serves it any more."""
         if self._queue.qsize() >= limits.WRITER_QUEUE:
             raise Unavailable(f"{limits.WRITER_QUEUE} batches wait to be written to {self._path}", retry_after=0.1)
         future: Future = asyncio.get_running_loop().create_future()
-        self._queue.put(Job(work, future))
+        with self._lock:
+            if self._bytes + size > limits.WRITER_QUEUE_BYTES:
+                raise Unavailable(f"{self._bytes} bytes wait to be written to {self._path}", retry_after=0.1)
+            self._bytes += size
+        self._queue.put(Job(work, future, size))
         if self._ended:
             self._refuse_waiting()
         return future
@@ -85,6 +97,7 @@ class Writer:
                     self._answer(group, [Unavailable("the writer has died") for _ in group])
                     raise
                 self._answer(group, answers)
+                self._look()
         finally:
             self._ended = True
             self._refuse_waiting()
@@ -96,16 +109,36 @@ class Writer:
         size = 0
         while job is not None:
             group.append(job)
-            size += _size(job.work)
+            size += job.size
             if len(group) == limits.WRITER_GROUP or size >= limits.WRITER_GROUP_BYTES:
-                return group
+                break
             try:
                 job = self._queue.get_nowait()
             except Empty:
-                return group
-        if group:
+                break
+        with self._lock:
+            self._bytes -= size
+        if group and job is None:
             self._queue.put(None)  # the end stays the last thing
         return group
+
+    def _look(self) -> None:
+        """Cut a WAL that has become long: hold reads back for a moment; where that is not enough, try again later."""
+        now = time.monotonic()
+        if now < self._next_look or self._conn is None:
+            return
+        self._next_look = now + _LOOK
+        if not wal_is_long(self._path):
+            return
+        with self._held(_DRAIN) as quiet:
+            if not quiet:
+                return
+            try:
+                shorten(self._conn)
+            except apsw.BusyError:  # another process reads
+                self._next_look = time.monotonic() + 4 * _LOOK
+            except apsw.Error as error:  # who commits or reads next is told
+                self._undo(error)
 
     def _commit(self, group: list[Job]) -> list[Answer | BaseException]:
         """The group's answers, in order."""
@@ -122,9 +155,10 @@ class Writer:
     def _transaction(self, conn: apsw.Connection, group: list[Job]) -> list[Answer | BaseException]:
         appends, changes = self._appends, self._changes
         conn.execute("BEGIN IMMEDIATE").get
-        if not appends.begin(self._now()):
+        now = self._now()
+        if not appends.begin(now):
             changes.forget()
-        changes.begin(appends.time)
+        changes.begin(now)
         answers = [self._one(job.work) for job in group]
         appends.flush()
         changes.flush()
@@ -183,7 +217,7 @@ class Writer:
 
     def _answer(self, group: list[Job], answers: list[Answer | BaseException]) -> None:
         loops: dict[Loop, Results] = {}
-        for (_, future), answer in zip(group, answers, strict=True):
+        for (_, future, _), answer in zip(group, answers, strict=True):
             loops.setdefault(future.get_loop(), []).append((future, answer))
         self._deliver(self._head, loops)
 
@@ -196,19 +230,6 @@ class Writer:
                     jobs.append(job)
         if jobs:
             self._answer(jobs, [Unavailable("the store is closed") for _ in jobs])
-
-
-def _size(work: Batch | Table) -> int:
-    if isinstance(work, Table):
-        return 0
-    size = 0  # plain loops: most batches are one event, for which a comprehension is the larger part
-    for append in work.appends:
-        for draft in append.drafts:
-            size += len(draft.body) + len(draft.meta)
-    for change in work.rows:
-        if isinstance(change, Put):
-            size += len(change.value)
-    return size
 
 
 def settle(results: Results) -> None:
