@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -58,12 +59,13 @@ def test_a_signal_ends_the_program_when_its_attempt_has_ended(number, tmp_path):
 
     async def after():
         async with App(url, [account, balances, see]).open(functions=False) as app:
-            for name in ("handler.see", "view.balances.1"):
-                held = await lease.checkpoint(app.system.store, name)
-                assert (held.owner, held.position) == ("", 1)
-            assert await app.get(balances, "1") == 0
+            held = await lease.checkpoint(app.system.store, "handler.see")
+            assert (held.owner, held.position) == ("", 1)
+            held = await lease.checkpoint(app.system.store, "view.balances.1")
+            assert held.owner == ""  # it may have been stopped before its first page
         async with App(url, [account, balances, see]) as app:
             await app.settle()
+            assert await app.get(balances, "1") == 0
             assert not await app.dead_letters()
 
     asyncio.run(after())
@@ -81,8 +83,10 @@ def test_a_second_signal_ends_at_once(tmp_path):
         [sys.executable, "-c", PROGRAM, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "begun\n"
-        while process.poll() is None:
+        while process.poll() is None:  # two signals at once are one; a flood of them is all that it would see to
             process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.1)
     assert process.returncode == -signal.SIGTERM
 
 
