@@ -288,7 +288,7 @@ class Project:
     async def _fetch(self, work: Sequence["_Work"]) -> None:
         if self._view.inline:
             self._held.clear()  # the senders write these rows too
-        missing = {key: event for key, event, *_ in reversed(work) if key not in self._held}
+        missing = {one.key: one.event for one in reversed(work) if one.fault is None and one.key not in self._held}
         found = await self._store.get(self._view.table, list(missing)) if missing else {}
         for key, event in missing.items():
             row = found.get(key)
