@@ -15,9 +15,9 @@ import msgspec
 
 from benchmarks.ours import added
 from benchmarks.sample import ACTOR, CAUSATION, CORRELATION, HEADERS, TRACEPARENT
+from foldlog.engines.sqlite.files import CHECKPOINT_PAGES
 from foldlog.model.message import Meta, encode_meta
 
-CHECKPOINT_PAGES = 4_000  # as Foldlog sets it
 FILL_EVENTS = 10_000  # in one commit
 FILL_RUN = 10  # events of one stream in a row
 SCHEMA = """

@@ -62,7 +62,7 @@ def print_table(said: dict[str, Any], results: Sequence[Result]) -> None:
     for one in results:
         chosen = {one.best("ours"), one.best("peer"), one.best("raw")}
         for name in one.figures.keys() - chosen:
-            print(f"{one.workload.name}, {name}: {_spread(one, name)}")
+            print(f"{one.workload.name}, {one.metric.name}, {name}: {_spread(one, name)}")
 
 
 def _cells(one: Result) -> list[str]:

@@ -90,6 +90,7 @@ def test_an_interrupt_cancels_the_call():
 
     async def wait():
         try:
+            await asyncio.sleep(0.05)  # by then the caller waits: before that there is nobody to interrupt
             begun.set()
             await asyncio.Event().wait()
         finally:
