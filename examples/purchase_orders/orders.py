@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 
 from examples.purchase_orders.deviations import off_the_path, purchase_order
 from examples.purchase_orders.views import VIEWS, activities, deviations, invoices, orders, rework, waits
-from foldlog import App
-from foldlog.app import Found
+from foldlog import App, Found
 from foldlog.limits import FIND_MAX
 from foldlog.model.projection import Projection
 

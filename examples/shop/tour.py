@@ -15,8 +15,7 @@ from examples.shop.shop import shop
 from examples.shop.stock import Receive, stock
 from examples.shop.traffic import POISON, Placed, deliveries, traffic
 from examples.shop.views import OrderRow, counts, order_status, revenue, sales, stock_levels
-from foldlog import App, Rejected
-from foldlog.app import Found
+from foldlog import App, Found, Rejected
 from foldlog.limits import FIND_MAX
 
 CUSTOMERS = 32  # at work at the same time

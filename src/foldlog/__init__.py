@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from foldlog.app import App
     from foldlog.errors import Conflict, Rejected, Unavailable
+    from foldlog.flow.reading import Found
     from foldlog.model.decider import Decider
     from foldlog.model.event import command, event
     from foldlog.model.handler import Context, DeadLetter, Retry, Skip, handler
@@ -28,6 +29,7 @@ __all__ = [
     "Context",
     "DeadLetter",
     "Decider",
+    "Found",
     "Query",
     "Receipt",
     "Recorded",
@@ -50,6 +52,7 @@ _HOME = {
     "Context": "model.handler",
     "DeadLetter": "model.handler",
     "Decider": "model.decider",
+    "Found": "flow.reading",
     "Query": "model.query",
     "Receipt": "model.message",
     "Recorded": "model.message",

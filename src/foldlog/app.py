@@ -4,15 +4,15 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from foldlog import limits
 from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.project import View, index_value
+from foldlog.flow.reading import Found, events, find
+from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Handler
@@ -20,8 +20,8 @@ from foldlog.model.message import Receipt, Recorded, Send
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
-from foldlog.model.stream import check_limit, check_tenant, check_text
-from foldlog.ports.store import Range, Row, RowKey
+from foldlog.model.stream import check_tenant, check_text
+from foldlog.ports.store import RowKey
 from foldlog.runtime.logs import log_json
 from foldlog.runtime.portal import Portal
 from foldlog.runtime.serve import until_signal
@@ -34,15 +34,6 @@ E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True)
-class Found(Generic[R]):
-    """A row that `find` found: its key and value; give the last one as `after` to read on."""
-
-    key: str
-    value: R
-    row: Row
 
 
 class App:
@@ -172,29 +163,7 @@ class App:
         Errors: `Invalid` for an index that is not declared, or a limit out of bounds.
         """
         view = self._view(part)
-        check_limit(limit, limits.FIND_MAX)
-        if index is not None and index not in view.table.indexes:
-            known = ", ".join(view.table.indexes) or "none"
-            raise Invalid(f"{part!r} has no index {index!r}; declared: {known}")
-        found: list[Found[R]] = []
-        row = after.row if after else None
-        more = True
-        while more and len(found) < limit:
-            span = Range(
-                check_tenant(tenant),
-                index,
-                index_value(low),
-                index_value(high),
-                row,
-                limit - len(found),
-                backward,
-            )
-            rows, more = await self.system.store.scan(view.table, span)
-            for row in rows:
-                value = view.decode(row)
-                if value is not None:
-                    found.append(Found(row.key.key, value, row))
-        return found
+        return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
 
     async def read(
         self,
@@ -209,22 +178,9 @@ class App:
         `after` is a version for a stream and a position for all else, excluded; `limit` None reads to the end as it is
         when the last page is read. Errors: `Invalid`.
         """
-        if limit is not None:
-            check_limit(limit, 2**63 - 1)
-        if type(after) is not int or after < 0:
-            raise Invalid(f"bad after {after!r}: write a position or version, from 0")
         query = Query(stream=query) if isinstance(query, str) else query or Query()
-        store = self.system.store
-        left = limit
-        more = True
-        while more and left != 0:
-            page = await store.read(query, after, min(left or limits.PAGE, limits.PAGE), backward=backward)
-            for event in page.events:
-                yield event
-            more = page.more
-            if page.events:
-                after = page.events[-1].version if query.stream else page.events[-1].position
-                left = None if left is None else left - len(page.events)
+        async for event in events(self.system.store, query, after, limit, backward=backward):
+            yield event
 
     async def settle(self, timeout: float = limits.SETTLE) -> None:
         """Wait until every function has seen all there is, and what followed from it; for tests.

@@ -11,8 +11,9 @@ from foldlog import limits
 from foldlog.connect import connect
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Effect
-from foldlog.flow.execute import Decision, Execute
-from foldlog.flow.project import View
+from foldlog.flow.execute import Execute
+from foldlog.flow.state import Decision
+from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored

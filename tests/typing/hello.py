@@ -51,7 +51,7 @@ if __name__ == "__main__":
 from typing import Any, assert_type  # noqa: E402 - below the program as printed
 
 from foldlog import Receipt, Recorded  # noqa: E402 - as above
-from foldlog.app import Found  # noqa: E402 - as above
+from foldlog import Found  # noqa: E402 - as above
 from foldlog.testing import given  # noqa: E402 - as above
 
 

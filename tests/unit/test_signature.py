@@ -8,7 +8,7 @@ import foldlog
 from foldlog import Context, Recorded, command, event, handler, projection
 from foldlog.errors import Misconfigured
 from foldlog.flow.attempt import Effect
-from foldlog.flow.project import View
+from foldlog.flow.view import View
 from foldlog.model.signature import Takes, hints, parameters, taken, wants
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from foldlog import limits
-from foldlog.app import App, Found
+from foldlog.app import App
 from foldlog.cli.output import Output, note, to_json
 from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
 from foldlog.errors import NotFound
 from foldlog.flow import inbox
 from foldlog.flow.lease import checkpoint
+from foldlog.flow.reading import Found
 from foldlog.model.projection import Projection
 from foldlog.ports.store import Store
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import random
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -13,17 +11,17 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Unavailable, Undecodable
-from foldlog.flow.project import View, inline_changes
+from foldlog.flow.project import inline_changes
+from foldlog.flow.state import Decision, Loaded, States
+from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
-from foldlog.model.decider import Decider
 from foldlog.model.handler import Context
-from foldlog.model.message import Draft, Kind, Meta, Receipt, Recorded, Send, decode_meta, encode_meta, to_datetime
+from foldlog.model.message import Draft, Meta, Receipt, Recorded, Send, decode_meta, encode_meta, to_datetime
 from foldlog.model.principal import Principal
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.model.signature import taken, wants
 from foldlog.model.stream import ANY, check_tenant, check_text, stream_of
-from foldlog.ports.store import Append, Batch, Condition, Put, Row, RowChange, RowKey, Store, Table
+from foldlog.ports.store import Append, Batch, Put, Row, RowChange, RowKey, Store, Table
 
 COMMANDS = Table("commands", expiring=True)
 
@@ -54,50 +52,6 @@ class Outcome(msgspec.Struct, frozen=True):
     rejected: tuple[str, str, Any] | None = None
 
 
-class Loaded(NamedTuple):
-    """A state, the version of the stream it stands for, and whether it was read just now."""
-
-    state: Any
-    version: int
-    fresh: bool
-    condition: Condition | None = None
-
-
-class Decision:
-    """A decider with its types resolved, ready to be executed."""
-
-    def __init__(self, decider: Decider[Any, Any, Any], events: tuple[type, ...], names: frozenset[str]) -> None:
-        what = f"decider {decider.category!r}"
-        self.decider = decider
-        self.commands = frozenset(taken(decider.decide, 0, what, "command").types)
-        self.wants_context = wants(decider.decide, 2, Context, what)
-        self.events = frozenset(events)
-        self._names = names
-        self._decoders: dict[Kind, Any] = {}
-
-    def fold(self, state: Any, events: Sequence[Recorded[Any]]) -> Any:
-        """The state after these events; events of types that this decider does not know are passed over."""
-        evolve, decoders = self.decider.evolve, self._decoders
-        for event in events:
-            kind = event.kind
-            if kind not in decoders:
-                decoders[kind] = kind.decode if kind.type in self._names else None
-            if (decode := decoders[kind]) is not None:
-                try:
-                    data = decode(event.body)
-                except Undecodable:
-                    data = event.data  # raises again, and says where the event stands
-                state = evolve(state, data)
-        return state
-
-    def after(self, state: Any, events: Sequence[Any]) -> Any:
-        """The state after events that were just decided."""
-        for event in events:
-            if type(event) in self.events:
-                state = self.decider.evolve(state, event)
-        return state
-
-
 class Execute:
     """Runs commands against one store. `inline` are the views that are committed together with the events."""
 
@@ -113,7 +67,7 @@ class Execute:
     ) -> None:
         self._store, self._schemas, self._decisions, self._inline = store, schemas, decisions, inline
         self._clock, self._ids, self._window = clock, ids, window
-        self._states: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+        self._states = States(store)
 
     async def send(self, send: Send, origin: Origin, extra: Sequence[RowChange] = ()) -> Receipt:
         """Decide one command and commit what follows, with `extra` rows in the same commit.
@@ -156,7 +110,7 @@ class Execute:
         if decision.decider.scope is not None:
             raise Invalid(f"{decision.decider} decides by tags: its state belongs to a command, not to a key")
         stream = stream_of(decision.decider.category, key)
-        loaded = await self._load(decision, stream, check_tenant(tenant), refresh=True)
+        loaded = await self._states.load(decision, stream, check_tenant(tenant), refresh=True)
         return loaded.state, loaded.version
 
     def _address(self, send: Send) -> tuple[Decision, str]:
@@ -171,9 +125,7 @@ class Execute:
         return decision, stream_of(send.decider, send.key)
 
     async def _once(self, run: "_Run") -> Receipt:
-        loaded = await self._scoped(run) if run.decision.decider.scope else None
-        if loaded is None:
-            loaded = await self._load(run.decision, run.stream, run.origin.tenant)
+        loaded = await self._load(run)
         refusal: Rejected | None = None
         events: Sequence[Any] = ()
         while True:
@@ -184,7 +136,7 @@ class Execute:
             if events or loaded.fresh:
                 break
             # A refusal or an empty answer must not rest on a cached state that another writer has overtaken.
-            loaded = await self._load(run.decision, run.stream, run.origin.tenant, refresh=True)
+            loaded = await self._states.load(run.decision, run.stream, run.origin.tenant, refresh=True)
         if refusal is not None:
             await self._remember(run, loaded.version, (refusal.code, refusal.message, refusal.data))
             raise refusal
@@ -224,10 +176,10 @@ class Execute:
             (done,) = await self._store.commit(Batch((append,), rows))
         except BaseException:
             # Also where evolve has changed the cached state in place, against its contract.
-            self._states.pop((run.origin.tenant, run.stream), None)
+            self._states.forget(run.origin.tenant, run.stream)
             raise
         if loaded.condition is None:
-            self._keep(run.origin.tenant, run.stream, state, done.version)
+            self._states.keep(run.origin.tenant, run.stream, state, done.version)
         return Receipt(run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id)
 
     def _drafts(self, run: "_Run", events: Sequence[Any]) -> tuple[list[Draft], list[Any]]:
@@ -257,41 +209,11 @@ class Execute:
             decoded.append(again)
         return drafts, decoded
 
-    async def _load(self, decision: Decision, stream: str, tenant: str, *, refresh: bool = False) -> Loaded:
-        cached = self._states.get((tenant, stream))
-        if cached and not refresh:
-            self._states.move_to_end((tenant, stream))
-            return Loaded(cached[0], cached[1], False)
-        state, version = cached or (deepcopy(decision.decider.initial), 0)
-        query = Query(stream=stream, tenant=tenant)
-        more = True
-        while more:
-            page = await self._store.read(query, version, limits.PAGE_MAX)
-            if page.events:
-                state = decision.fold(state, page.events)
-                version = page.events[-1].version
-            more = page.more
-        self._keep(tenant, stream, state, version)
-        return Loaded(state, version, True)
-
-    async def _scoped(self, run: "_Run") -> Loaded:
-        decider = run.decision.decider
-        if decider.scope is None:
-            raise AssertionError("only deciders with a scope come here")
-        query = decider.scope(run.command)
-        sides = (query.any_of or (query,)) if isinstance(query, Query) else ()
-        if not sides or not all(side.tags or side.types for side in sides) or any(_says_more(side) for side in sides):
-            raise Invalid(f"scope of {decider} must return a Query by types or tags, and by nothing else")
-        query = _of_tenant(query, run.origin.tenant)
-        state, after, head, more = deepcopy(decider.initial), 0, 0, True
-        while more:
-            page = await self._store.read(query, after, limits.PAGE_MAX)
-            state = run.decision.fold(state, page.events)
-            more = page.more
-            after = page.events[-1].position if page.events else after
-            head = max(page.head, after)
-        version = await self._version(run) if self._needs_version(run) else 0
-        return Loaded(state, version, True, Condition(query, head))
+    async def _load(self, run: "_Run") -> Loaded:
+        if not run.decision.decider.scope:
+            return await self._states.load(run.decision, run.stream, run.origin.tenant)
+        loaded = await self._states.scoped(run.decision, run.command, run.origin.tenant)
+        return loaded._replace(version=await self._version(run)) if self._needs_version(run) else loaded
 
     async def _version(self, run: "_Run") -> int:
         last = await self._store.read(Query(stream=run.stream, tenant=run.origin.tenant), 0, 1, backward=True)
@@ -299,14 +221,6 @@ class Execute:
 
     def _needs_version(self, run: "_Run") -> bool:
         return bool(self._inline or run.memory)
-
-    def _keep(self, tenant: str, stream: str, state: Any, version: int) -> None:
-        known = self._states.get((tenant, stream))
-        if known is None or known[1] <= version:
-            self._states[tenant, stream] = state, version
-            self._states.move_to_end((tenant, stream))
-            if len(self._states) > limits.STATE_CACHE:
-                self._states.popitem(last=False)
 
     async def _remember(self, run: "_Run", version: int, rejected: tuple[str, str, Any] | None) -> None:
         rows = list(run.extra)
@@ -382,14 +296,3 @@ def _decodable(events: Sequence[Recorded[Any]]) -> Iterator[Any]:
     for event in events:
         with suppress(Undecodable):
             yield event.data
-
-
-def _says_more(query: Query) -> bool:
-    return any(said is not None for said in (query.stream, query.category, query.since, query.until))
-
-
-def _of_tenant(query: Query, tenant: str) -> Query:
-    if query.any_of:
-        sides = [_of_tenant(side, tenant) for side in query.any_of]
-        return Query(any_of=tuple(sides), tenant=tenant)
-    return Query(types=query.types, tags=query.tags, tenant=tenant)

@@ -1,138 +1,21 @@
 """Pages folded into rows: rows and checkpoint in one commit, so that each event counts exactly once."""
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
-from enum import Enum
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from foldlog import limits
-from foldlog.errors import Corrupt, Invalid, Misconfigured, TooLarge, Undecodable
+from foldlog.errors import Corrupt, TooLarge, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.lease import Lease
 from foldlog.flow.subscribe import Fed
+from foldlog.flow.view import View
 from foldlog.model.clock import Clock
-from foldlog.model.codec import Codec
-from foldlog.model.event import field_names
 from foldlog.model.message import Draft, Recorded
-from foldlog.model.projection import Projection
 from foldlog.model.query import Query
-from foldlog.model.schema import Schemas
-from foldlog.model.signature import Takes, hints, keyed_by_envelope, taken
-from foldlog.model.stream import check_text
-from foldlog.ports.store import Delete, IndexValue, Put, Row, RowChange, RowKey, Store, Table
+from foldlog.ports.store import Delete, Put, RowChange, RowKey, Store
 
 log = logging.getLogger("foldlog.project")
-_TOMBSTONE = b""
-
-
-class View:
-    """A projection with its types resolved: its table, its row codec, and which events concern it."""
-
-    def __init__(self, projection: Projection[Any, Any]) -> None:
-        what = f"projection {projection.name!r}"
-        self.projection = projection
-        self.name = projection.table
-        self.inline = projection.inline
-        self.takes: Takes = taken(projection.fold, 1, what, "event", projection.on)
-        self.by_envelope = projection.key is not None and keyed_by_envelope(projection.key, what)
-        if self.inline and self.takes.recorded:
-            raise Misconfigured(f"{what}: inline rows are made before there is an envelope: take the event alone")
-        found = hints(projection.fold, what)
-        if "return" not in found:
-            raise Misconfigured(f"{what}: annotate what the fold returns; that is the type of its rows")
-        _check_indexes(projection, found["return"], what)
-        self.codec: Codec[Any] = Codec(found["return"] | None, f"row of {projection.name!r}", limits.ROW_BYTES)
-        self.table = Table(self.name, projection.indexes)
-        self.query = Query()
-
-    def bind(self, schemas: Schemas) -> None:
-        """Learn the stored names of the events that concern it."""
-        self.query = Query(types=schemas.names(self.takes.types))
-
-    def concerns(self, event: Recorded[Any]) -> bool:
-        """Whether an event is of its types."""
-        return not self.query.types or event.kind.type in self.query.types
-
-    def keys(self, event: Recorded[Any], data: Any) -> Sequence[RowKey]:
-        """The rows that an event goes into."""
-        key = self.projection.key
-        if key is None:
-            return (RowKey(event.tenant, event.key),)
-        found = key(event if self.by_envelope else data)
-        several = (found,) if isinstance(found, str) else dict.fromkeys(found or ())
-        return [RowKey(event.tenant, check_text("row key", one, limits.KEY_BYTES)) for one in several]
-
-    def decode(self, row: Row | None) -> Any:
-        """The row's value; None where there is none."""
-        return None if row is None or row.value == _TOMBSTONE else self.codec.decode(row.value)
-
-    def change(self, key: RowKey, value: Any, position: int, if_version: int | None = None) -> RowChange:
-        """The change that makes the row hold `value`. Errors: `Invalid` where the value does not fit."""
-        if value is None and not self.inline:
-            return Delete(self.table, key, if_version)
-        indexes = self.table.indexes
-        if value is None:
-            return Put(self.table, key, _TOMBSTONE, if_version, position, (None,) * len(indexes))
-        body, _ = self.codec.encode(value)
-        index = tuple([index_value(_field(value, name)) for name in indexes]) if indexes else ()
-        return Put(self.table, key, body, if_version, position, index)
-
-
-def index_value(value: Any) -> IndexValue:
-    """How a field's value stands in an index: numbers and texts as they are, times in UTC as text that sorts.
-
-    Errors: `Invalid` for what has no order here (a Decimal, a list): keep a sortable copy in a field of its own.
-    """
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return _checked_text(value)
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int | float):
-        return _checked_number(value)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            return value.isoformat(timespec="microseconds")
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    raise Invalid(f"a {type(value).__name__} cannot be indexed: keep a number, text or time in a field of its own")
-
-
-# Both are checked here too, because what the store refuses, it refuses for the whole page.
-def _checked_text(text: str) -> str:
-    if text.isascii():
-        size = len(text)
-    elif any("\ud800" <= one <= "\udfff" for one in text):
-        raise Invalid("a text with a lone surrogate cannot be indexed")
-    else:
-        size = len(text.encode())
-    if size > limits.INDEXED_BYTES:
-        raise TooLarge(f"a text of over {limits.INDEXED_BYTES} bytes cannot be indexed: index a part of it")
-    return text
-
-
-def _checked_number(number: float) -> float:
-    if not (-(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)):
-        raise Invalid(f"{number} cannot be indexed: it has no place among numbers of 64 bits")
-    return number
-
-
-def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str) -> None:
-    for row in get_args(annotation) or (annotation,):
-        fields = field_names(row) if isinstance(row, type) else ()
-        missing = [name for name in projection.indexes if fields and name not in fields]
-        if missing:
-            raise Misconfigured(f"{what}: its rows have no field {missing[0]!r} to index")
-
-
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else getattr(value, name)
 
 
 async def inline_changes(

@@ -9,8 +9,9 @@ from foldlog.errors import Conflict, Unavailable
 from foldlog.flow.attempt import Effect
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.lease import Lease, checkpoint
-from foldlog.flow.project import Project, View
+from foldlog.flow.project import Project
 from foldlog.flow.subscribe import Progress, follow
+from foldlog.flow.view import View
 from foldlog.system import Function, System
 
 log = logging.getLogger("foldlog.worker")

@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 from foldlog import limits
 from foldlog.errors import Invalid, Misconfigured, Rejected
 from foldlog.flow.attempt import Effect
-from foldlog.flow.execute import Decision
-from foldlog.flow.project import View
+from foldlog.flow.state import Decision
+from foldlog.flow.view import View
 from foldlog.model.clock import Clock
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored

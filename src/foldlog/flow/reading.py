@@ -1,0 +1,82 @@
+"""What can be read back: rows of a view in order, and events of the log, page by page."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from foldlog import limits
+from foldlog.errors import Invalid
+from foldlog.flow.view import View, index_value
+from foldlog.model.message import Recorded
+from foldlog.model.query import Query
+from foldlog.model.stream import check_limit, check_tenant
+from foldlog.ports.store import Range, Row, Store
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[R]):
+    """A row that `find` found: its key and value; give the last one as `after` to read on."""
+
+    key: str
+    value: R
+    row: Row
+
+
+async def find(
+    store: Store,
+    view: View,
+    index: str | None,
+    low: Any,
+    high: Any,
+    limit: int,
+    after: Found[Any] | None,
+    *,
+    backward: bool,
+    tenant: str,
+) -> list[Found[Any]]:
+    """At most `limit` rows of a view, in order; see `App.find`."""
+    check_limit(limit, limits.FIND_MAX)
+    if index is not None and index not in view.table.indexes:
+        known = ", ".join(view.table.indexes) or "none"
+        raise Invalid(f"{view.projection!r} has no index {index!r}; declared: {known}")
+    found: list[Found[Any]] = []
+    row = after.row if after else None
+    more = True
+    while more and len(found) < limit:
+        span = Range(
+            check_tenant(tenant),
+            index,
+            index_value(low),
+            index_value(high),
+            row,
+            limit - len(found),
+            backward,
+        )
+        rows, more = await store.scan(view.table, span)
+        for row in rows:
+            value = view.decode(row)
+            if value is not None:
+                found.append(Found(row.key.key, value, row))
+    return found
+
+
+async def events(
+    store: Store, query: Query, after: int, limit: int | None, *, backward: bool
+) -> AsyncIterator[Recorded[Any]]:
+    """Events in order until the end, or `limit` of them; see `App.read`."""
+    if limit is not None:
+        check_limit(limit, 2**63 - 1)
+    if type(after) is not int or after < 0:
+        raise Invalid(f"bad after {after!r}: write a position or version, from 0")
+    left = limit
+    more = True
+    while more and left != 0:
+        page = await store.read(query, after, min(left or limits.PAGE, limits.PAGE), backward=backward)
+        for event in page.events:
+            yield event
+        more = page.more
+        if page.events:
+            after = page.events[-1].version if query.stream else page.events[-1].position
+            left = None if left is None else left - len(page.events)
