@@ -1,4 +1,5 @@
-"""The raw limit: plain SQLite by apsw, with the durability, columns and indexes of Foldlog's events and the same bytes.
+"""The raw limit: plain SQLite by apsw, with the durability and columns of Foldlog's events, plain indexes for the same
+reads, and the same bytes.
 
 No checks, no conditions, no answers: what is left is what SQLite and the disk take. Bodies and envelopes are encoded
 before the clock starts.

@@ -9,7 +9,7 @@ from foldlog.engines.sqlite import SqliteStore, files
 from foldlog.errors import Corrupt
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
-from foldlog.ports.store import Append, Batch, Put, Range, RowKey, Table
+from foldlog.ports.store import Append, Batch, Condition, Put, Range, RowKey, Table
 
 TABLE = Table("balances", ("amount",))
 QUERIES = [Query(), Query(types=("a",)), Query(category="b"), Query(tags=("t:1",)), Query(stream="a-7")]
@@ -89,8 +89,8 @@ def test_a_commit_that_meets_damage_says_so_and_harms_no_other(sound, tmp_path):
     path = tmp_path / "log.db"
     path.write_bytes(content)
     conn, _ = files.open_file(str(path))
-    # The page of the index in which tags of events stand; streams and events are sound.
-    page = conn.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'tags'").get
+    # The page of the index in which a condition looks tags up; streams and events are sound.
+    page = conn.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'by_tag'").get
     conn.close()
     damaged = bytearray(path.read_bytes())
     damaged[(page - 1) * 4_096 + 2_000] ^= 1
@@ -100,7 +100,8 @@ def test_a_commit_that_meets_damage_says_so_and_harms_no_other(sound, tmp_path):
         store = SqliteStore(path)
         await store.open()
         good = Batch([Append("c-1", [Draft("a", 1, b"{}")])])
-        bad = Batch([Append("c-2", [Draft("a", 1, b"{}", tags=("t:1",))])])
+        condition = Condition(Query(tags=("t:1",)), 0)
+        bad = Batch([Append("c-2", [Draft("a", 1, b"{}")], condition=condition)])
         answers = await asyncio.gather(
             store.commit(good), store.commit(bad), store.commit(good), return_exceptions=True
         )

@@ -100,7 +100,7 @@ def test_it_is_durable_and_checked(tmp_path):
     conn.close()
     reader = files.connect(str(tmp_path / "log.db"), readonly=True)
     with pytest.raises(apsw.ReadOnlyError):
-        reader.execute("DELETE FROM tags").fetchall()
+        reader.execute("DELETE FROM by_tag").fetchall()
     reader.close()
 
 

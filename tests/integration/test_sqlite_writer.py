@@ -253,6 +253,7 @@ def test_versions_beyond_32_bits(tmp_path):
         conn.execute("INSERT INTO streams VALUES (2, '', 'a-2')").fetchall()
         sql = "INSERT INTO events SELECT ?, 2, ?, kind, time, tenant, meta, body FROM events WHERE position = 1"
         conn.execute(sql, (first, first)).fetchall()
+        conn.execute("INSERT INTO by_stream VALUES (2, ?, ?)", (first, first)).fetchall()
         conn.close()
         async with opened(path) as store:
             with pytest.raises(Conflict):

@@ -2,7 +2,7 @@
 
 files.py      the file: made, recognised, opened; checksums on every page        schema.sql
 writer.py     the one writer: groups of batches share a transaction
-appends.py    … their events                          changes.py    … and their rows
+appends.py    … their events, merging.py their indexes        changes.py    … and their rows
 readers.py    a few reading threads
 log.py        pages of events                         matching.py   from a query to positions, by index
 rows.py       rows by key and in order                tables.py     the registry of tables

@@ -9,10 +9,12 @@ from foldlog import limits
 from foldlog.engines.batch import condition_conflict, stream_conflict, version_holds
 from foldlog.engines.sqlite.kinds import Kinds
 from foldlog.engines.sqlite.matching import MOST, Span, positions, sides_of
+from foldlog.engines.sqlite.merging import Storeys
 from foldlog.ports.store import Append, Appended, Condition
 
 _HEAD = (
-    "SELECT id, (SELECT max(version) FROM events WHERE stream = streams.id) FROM streams WHERE tenant = ? AND name = ?"
+    "SELECT id, coalesce((SELECT max(version) FROM by_stream_new WHERE stream = streams.id),"
+    " (SELECT max(version) FROM by_stream WHERE stream = streams.id)) FROM streams WHERE tenant = ? AND name = ?"
 )
 _INSERT_EVENT = (
     "INSERT INTO events (position, stream, version, kind, time, tenant, meta, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -28,10 +30,18 @@ class Appends:
 
     def __init__(self, conn: apsw.Connection, start: int) -> None:
         self._conn, self._start = conn, start
+        self._by_stream = Storeys(conn, "by_stream", ("stream", "version"), (0, 0))
+        self._by_tag = Storeys(conn, "by_tag", ("tenant", "tag", "position"), ("", "", 0))
         self._seen = -1  # PRAGMA data_version: another number when another connection has written
         self.forget()
 
     def forget(self) -> None:
+        """Nothing of the last transaction stands."""
+        self._by_stream.restart()
+        self._by_tag.restart()
+        self._clear()
+
+    def _clear(self) -> None:
         self._known = False
         self._kinds = Kinds()
         self._heads: dict[tuple[str, str], tuple[int, int]] = {}  # (tenant, stream) -> (id, version)
@@ -44,12 +54,13 @@ class Appends:
         seen = self._conn.execute("PRAGMA data_version").get
         kept = self._known and seen == self._seen
         if not kept:
-            self.forget()
+            self._clear()
             self._seen, self._known = seen, True
             found = self._conn.execute(
-                "SELECT (SELECT max(position) FROM events), (SELECT max(id) FROM streams), (SELECT max(id) FROM kinds)"
+                "SELECT (SELECT max(position) FROM events), (SELECT max(id) FROM streams), (SELECT max(id) FROM kinds),"
+                f" ({self._by_stream.count}), ({self._by_tag.count})"
             ).get
-            last, stream, kind = (number or 0 for number in found)
+            last, stream, kind, self._by_stream.entries, self._by_tag.entries = (number or 0 for number in found)
             self._head, self._stream = last, stream
             self._kinds.refresh(self._conn, kind)
             self._time = self._conn.execute("SELECT time FROM events WHERE position = ?", (last,)).get or 0
@@ -107,9 +118,14 @@ class Appends:
             self._streams = []
         if self._events:
             conn.executemany(_INSERT_EVENT, self._events)
+            conn.executemany(
+                "INSERT INTO by_stream_new VALUES (?, ?, ?)", [(event[1], event[2], event[0]) for event in self._events]
+            )
+            self._by_stream.grow(len(self._events))
             self._events = []
         if self._tags:
-            conn.executemany("INSERT INTO tags (tenant, tag, position) VALUES (?, ?, ?)", self._tags)
+            conn.executemany("INSERT INTO by_tag_new VALUES (?, ?, ?)", self._tags)
+            self._by_tag.grow(len(self._tags))
             self._tags = []
         if len(self._heads) > limits.STREAM_CACHE:
             for oldest in tuple(islice(self._heads, limits.STREAM_CACHE // 2)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import apsw
@@ -90,9 +90,9 @@ class Log:
         if not sides:
             return iter(())
         params: dict[str, Any] = {"tenant": query.tenant, "name": query.stream, "after": after, "limit": limit}
-        where = "e.stream = (SELECT id FROM streams WHERE tenant = :tenant AND name = :name)"
+        where = "s.stream = (SELECT id FROM streams WHERE tenant = :tenant AND name = :name)"
         if after or not backward:
-            where += f" AND e.version {'<' if backward else '>'} :after"
+            where += f" AND s.version {'<' if backward else '>'} :after"
         if query.since is not None:
             where += " AND e.time >= :since"
             params["since"] = to_micros(query.since)
@@ -109,11 +109,14 @@ class Log:
             alternatives.append(" AND ".join(said) or "TRUE")
         if alternatives != ["TRUE"]:
             where += f" AND ({' OR '.join(alternatives)})"
-        return conn.execute(
-            f"SELECT {_COLUMNS} FROM events AS e INDEXED BY events_by_stream WHERE {where}"
-            f" ORDER BY e.version {'DESC' if backward else 'ASC'} LIMIT :limit",
-            params,
-        )
+        order = f"ORDER BY s.version {'DESC' if backward else 'ASC'} LIMIT :limit"
+        statements = [
+            f"SELECT {_COLUMNS} FROM {table} AS s CROSS JOIN events AS e ON e.position = s.position"
+            f" WHERE {where} {order}"
+            for table in ("by_stream", "by_stream_new")
+        ]
+        # What is in the second table comes behind all that is in the first one.
+        return chain.from_iterable(conn.execute(one, params) for one in (statements[::-1] if backward else statements))
 
     def _of_one_stream(self, query: Query, rows: list[RawEvent]) -> list[Recorded[Any]]:
         kinds, log, tenant, stream = self._kinds.by_id, self._log, query.tenant or "", query.stream or ""
@@ -136,7 +139,7 @@ def _collect(found: Iterator[RawEvent], limit: int) -> tuple[list[RawEvent], boo
     """At most `limit` rows and PAGE_BYTES of what was found, one at least, and whether there is more."""
     rows: list[RawEvent] = []
     size = 0
-    while chunk := list(islice(found, _CHUNK)):
+    while len(rows) <= limit and (chunk := list(islice(found, _CHUNK))):
         rows += chunk
         size += sum([len(row[5]) + len(row[6]) for row in chunk])
         if size > limits.PAGE_BYTES:

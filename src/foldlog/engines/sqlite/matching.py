@@ -18,6 +18,7 @@ from foldlog.model.message import to_micros
 from foldlog.model.query import Query
 
 MOST = 2**63 - 1
+_TAGS = ("by_tag", "by_tag_new")
 _TERMS = 400  # of one statement; SQLite takes 500
 _COUNTED = 256  # a tag found more often than this is not rare; counting on would cost more than it saves
 
@@ -82,7 +83,7 @@ def positions(
     terms: list[str] = []
     for number, side in enumerate(sides):
         if side.tags:
-            terms.append(_tags_term(conn, side, f"t{number}_", params, span))
+            terms.extend(_tag_terms(conn, side, f"t{number}_", params, span))
         else:
             terms.extend(_kind_terms(conn, kinds, query.tenant, side.kinds))
     together = " UNION ALL " if len(sides) == 1 else " UNION "
@@ -118,37 +119,38 @@ def _kind_terms(conn: apsw.Connection, kinds: Kinds, tenant: str | None, chosen:
     ]
 
 
-def _tags_term(conn: apsw.Connection, side: Side, prefix: str, params: dict[str, Any], span: Span) -> str:
-    """Walk along the rarest tag and look the others up."""
+def _tag_terms(conn: apsw.Connection, side: Side, prefix: str, params: dict[str, Any], span: Span) -> list[str]:
+    """Walk along the rarest tag and look the others up; in both tables, which have no entry in common."""
     rarest, *others = _by_rarity(conn, side.tags, params["tenant"], span)
     params[f"{prefix}0"] = rarest
-    term = (
-        f"SELECT position FROM tags AS t WHERE tenant = :tenant AND tag = :{prefix}0"
-        " AND position > :low AND position < :high"
-    )
+    where = f"tenant = :tenant AND tag = :{prefix}0 AND position > :low AND position < :high"
     for number, tag in enumerate(others, 1):
         params[f"{prefix}{number}"] = tag
-        term += f" AND {has_tag(f':{prefix}{number}', 't')}"
+        where += f" AND {has_tag(f':{prefix}{number}', 't')}"
     if side.kinds is not None:
-        term += f" AND (SELECT kind FROM events AS e WHERE e.position = t.position) IN {in_list(side.kinds)}"
-    return term
+        where += f" AND (SELECT kind FROM events AS e WHERE e.position = t.position) IN {in_list(side.kinds)}"
+    return [f"SELECT position FROM {table} AS t WHERE {where}" for table in _TAGS]
 
 
 def has_tag(parameter: str, alias: str) -> str:
-    return (
-        "EXISTS (SELECT 1 FROM tags AS o WHERE o.tenant = :tenant"
+    found = [
+        f"EXISTS (SELECT 1 FROM {table} AS o WHERE o.tenant = :tenant"
         f" AND o.tag = {parameter} AND o.position = {alias}.position)"
-    )
+        for table in _TAGS
+    ]
+    return f"({' OR '.join(found)})"
 
 
 def _by_rarity(conn: apsw.Connection, tags: tuple[str, ...], tenant: str, span: Span) -> list[str]:
     if len(tags) == 1:
         return list(tags)
-    count = (
-        "SELECT count(*) FROM (SELECT 1 FROM tags WHERE tenant = ? AND tag = ?"
-        f" AND position > ? AND position < ? LIMIT {_COUNTED})"
-    )
-    return sorted(tags, key=lambda tag: conn.execute(count, (tenant, tag, span.low, span.high)).get)
+    each = [
+        f"SELECT 1 FROM {table} WHERE tenant = :tenant AND tag = :tag AND position > :low AND position < :high"
+        for table in _TAGS
+    ]
+    count = f"SELECT count(*) FROM ({' UNION ALL '.join(each)} LIMIT {_COUNTED})"
+    within = {"tenant": tenant, "low": span.low, "high": span.high}
+    return sorted(tags, key=lambda tag: conn.execute(count, within | {"tag": tag}).get)
 
 
 def _only_default_tenant(conn: apsw.Connection) -> bool:

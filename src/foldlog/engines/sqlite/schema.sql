@@ -39,8 +39,21 @@ CREATE TABLE events (
     body BLOB NOT NULL
 ) STRICT
 
--- Reads of one stream, its head, and the last guard of optimistic concurrency.
-CREATE UNIQUE INDEX events_by_stream ON events (stream, version)
+-- Reads of one stream and its head; the primary key is the last guard of optimistic concurrency. An index in two tables:
+-- what is new stands in the second one and moves over in order, see merging.py.
+CREATE TABLE by_stream (
+    stream INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (stream, version)
+) STRICT, WITHOUT ROWID
+
+CREATE TABLE by_stream_new (
+    stream INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (stream, version)
+) STRICT, WITHOUT ROWID
 
 -- Reads by type and category. The position is the rowid, which every index ends with.
 CREATE INDEX events_by_kind ON events (kind)
@@ -48,8 +61,15 @@ CREATE INDEX events_by_kind ON events (kind)
 -- Reads of one tenant's events. The default tenant has no entries, so that who has no tenants pays nothing.
 CREATE INDEX events_by_tenant ON events (tenant, kind) WHERE tenant > ''
 
--- Reads and conditions by tag; the primary key is the only thing there is.
-CREATE TABLE tags (
+-- Reads and conditions by tag, in two tables like by_stream.
+CREATE TABLE by_tag (
+    tenant TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (tenant, tag, position)
+) STRICT, WITHOUT ROWID
+
+CREATE TABLE by_tag_new (
     tenant TEXT NOT NULL,
     tag TEXT NOT NULL,
     position INTEGER NOT NULL,
