@@ -165,7 +165,7 @@ class App:
         view = self._view(part)
         return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
 
-    async def read(
+    def read(
         self,
         query: Query | str | None = None,
         *,
@@ -179,8 +179,7 @@ class App:
         when the last page is read. Errors: `Invalid`.
         """
         query = Query(stream=query) if isinstance(query, str) else query or Query()
-        async for event in events(self.system.store, query, after, limit, backward=backward):
-            yield event
+        return events(self.system.store, query, after, limit, backward=backward)
 
     async def settle(self, timeout: float = limits.SETTLE) -> None:
         """Wait until every function has seen all there is, and what followed from it; for tests.
