@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from foldlog.model.message import Receipt, Recorded, Send
     from foldlog.model.projection import projection
     from foldlog.model.query import Query
-    from foldlog.model.retry import Backoff
+    from foldlog.model.retry import Backoff, Breaker
     from foldlog.model.schema import Upcast
 
 __version__ = "0.1.0"
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "App",
     "Backoff",
+    "Breaker",
     "Conflict",
     "Context",
     "DeadLetter",
@@ -48,6 +49,7 @@ __all__ = [
 _HOME = {
     "App": "app",
     "Backoff": "model.retry",
+    "Breaker": "model.retry",
     "Conflict": "errors",
     "Context": "model.handler",
     "DeadLetter": "model.handler",

@@ -37,9 +37,10 @@ def test_a_dead_letter_is_logged_with_its_correlation_id(clock):
             await app.settle()
 
     first, second = lines_of(lambda: asyncio.run(main()))
-    assert (first["level"], first["message"], first["attempt"]) == ("warning", "attempt failed", 1)
+    assert (first["level"], first["attempt"]) == ("warning", 1)
+    assert first["message"] == "attempt failed: handler.see, attempt 1 at account-1@1: ValueError: broken"
     assert second["level"] == "error"
-    assert second["message"] == "dead letter"
+    assert second["message"] == "dead letter: handler.see, attempt 2 at account-1@1: ValueError: broken"
     assert (second["function"], second["stream"], second["position"]) == ("handler.see", "account-1", 1)
     assert second["correlation"] == "c-1"
     assert second["error"] == "ValueError: broken"

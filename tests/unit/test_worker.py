@@ -134,4 +134,5 @@ def test_logs_of_a_program_are_json(tmp_path):
         line = json.loads(process.stderr.readline())
         process.terminate()
         process.communicate(timeout=20)
-    assert (line["message"], line["correlation"], line["function"]) == ("attempt failed", "c-1", "handler.see")
+    assert (line["correlation"], line["function"]) == ("c-1", "handler.see")
+    assert line["message"].startswith("attempt failed: handler.see, attempt 1 at account-1@1")

@@ -1,27 +1,25 @@
-"""One call of a handler: its answer, its verdict or its failure, as one value."""
+"""One call of a handler: its answer, its verdicts or its failure, as one outcome for each event it was given."""
 
 import asyncio
 import inspect
 import logging
-import threading
-from collections.abc import Callable
-from contextlib import suppress
-from contextvars import copy_context
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Corrupt, Invalid, Misconfigured, TooLarge, Undecodable
+from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
 from foldlog.flow.inbox import Command, told
 from foldlog.model.clock import Clock
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
-from foldlog.model.message import Recorded, Send, sends, to_datetime
+from foldlog.model.message import Recorded, Send, to_datetime, verdict, verdicts
 from foldlog.model.principal import Principal
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.model.signature import Takes, keyed_by_envelope, taken, wants
 from foldlog.model.stream import check_text, stream_of
+from foldlog.model.thread import in_thread
 
 log = logging.getLogger("foldlog.handler")
 
@@ -29,26 +27,32 @@ log = logging.getLogger("foldlog.handler")
 class Outcome(NamedTuple):
     """What came of an attempt: done with commands to follow; or failed, with when to try again at the earliest.
 
-    `again` None leaves the pause to the handler's schedule; `never` makes it a dead letter at once.
+    `again` None leaves the pause to the handler's schedule; `never` makes it a dead letter at once. `raised` says that
+    the handler raised or took too long, which tells of the outside what a verdict does not.
     """
 
     commands: tuple[Command, ...] = ()
     error: str = ""
     again: float | None = None
     never: bool = False
+    raised: bool = False
 
 
 class Effect:
-    """A handler with its types resolved, ready to be called."""
+    """A handler with its types resolved, ready to be called. `page` is how many events it takes in one call."""
 
     def __init__(self, handler: Handler[Any]) -> None:
-        what = f"handler {handler.name!r}"
+        self.what = what = f"handler {handler.name!r}"
         self.handler = handler
         self.name = f"handler.{handler.name}"
-        self.takes: Takes = taken(handler.function, 0, what, "event", handler.on)
+        self.takes: Takes = taken(handler.function, 0, what, "event", handler.on, lists=True)
+        if handler.page is not None and not self.takes.listed:
+            raise Misconfigured(f"{what}: page= is for a handler of pages: let it take list[...] of its events")
+        self.page = (handler.page or limits.HANDLER_PAGE) if self.takes.listed else 1
         self._context = wants(handler.function, 1, Context, what)
         self._blocking = not inspect.iscoroutinefunction(handler.function)
         self._by_envelope = handler.key is not None and keyed_by_envelope(handler.key, what)
+        self._keyless = False
         self.query = Query()
         self._schemas: Schemas | None = None
 
@@ -64,76 +68,106 @@ class Effect:
         try:
             found = self.handler.key(event if self._by_envelope else event.data)
             return check_text("handler key", found, limits.KEY_BYTES)
-        except Exception:
-            log.exception("the key of an event cannot be told", extra={"function": self.name, "stream": event.stream})
+        except Exception as error:
+            # A key that fails for one event mostly fails for many: one traceback says it all.
+            first, self._keyless = not self._keyless, True
+            log.log(
+                logging.ERROR if first else logging.DEBUG,
+                "%s: the key of %s@%d cannot be told, so it is handled in the order of its stream: %r%s",
+                self.name,
+                event.stream,
+                event.version,
+                error,
+                "; more of these are logged as debug" if first else "",
+                exc_info=error if first else None,
+                extra={"function": self.name, "stream": event.stream, "position": event.position},
+            )
             return event.key
 
-    async def attempt(self, event: Recorded[Any], number: int, fence: int, clock: Clock) -> Outcome:
-        """Call the handler once. Only `Corrupt` storage is raised; every other failure is an outcome."""
+    def arguments(self, events: Sequence[Recorded[Any]], context: Context) -> tuple[Any, ...]:
+        """What the handler is called with. Errors: `Undecodable`."""
+        given: list[Any] = list(events) if self.takes.recorded else [event.data for event in events]
+        first = given if self.takes.listed else given[0]
+        return (first, context) if self._context else (first,)
+
+    async def attempt(
+        self, events: Sequence[Recorded[Any]], number: int, fence: int, clock: Clock
+    ) -> list[Outcome] | Outcome:
+        """Call the handler once: an outcome for each event, or a single one where the call failed as a whole.
+
+        Only `Corrupt` storage is raised; every other failure is an outcome.
+        """
         patience = asyncio.timeout(self.handler.timeout)
         try:
-            meta = event.meta
-            context = Context(
-                to_datetime(clock.now()),
-                Principal(meta.actor),
-                meta.correlation,
-                event.tenant,
-                event,
-                number,
-                f"{self.name}:{event.id}",
-                fence,
-            )
-            argument = event if self.takes.recorded else event.data
-            arguments = (argument, context) if self._context else (argument,)
+            arguments = self.arguments(events, self._surroundings(events, number, fence, clock))
+        except Undecodable as error:
+            return Outcome(error=told(error))
+        try:
             async with patience:
                 if self._blocking:
-                    answer = await _in_thread(self.handler.function, *arguments)
+                    answer = await in_thread(self.handler.function, *arguments)
                 else:
                     answer = await self.handler.function(*arguments)
             _stop_if_cancelled()
-            return self._outcome(answer)
-        except Undecodable as error:
-            return Outcome(error=told(error))
-        except Corrupt:
-            raise
+        except Corrupt as error:
+            if not isinstance(error, Undecodable):
+                raise
+            return Outcome(error=told(error), raised=True)
         except asyncio.CancelledError as error:
             _stop_if_cancelled()
-            return Outcome(error=told(error))  # the handler's own: something that it waited for was cancelled
+            # The handler's own: something that it waited for was cancelled.
+            return Outcome(error=told(error), raised=True)
         except Exception as error:
             _stop_if_cancelled()
             late = f"no answer within {self.handler.timeout} seconds\n" if patience.expired() else ""
-            return Outcome(error=late + told(error))
+            return Outcome(error=late + told(error), raised=True)
+        return self._outcomes(answer, len(events))
+
+    def _surroundings(self, events: Sequence[Recorded[Any]], number: int, fence: int, clock: Clock) -> Context:
+        now, first = to_datetime(clock.now()), events[0]
+        if not self.takes.listed:
+            meta, key = first.meta, f"{self.name}:{first.id}"
+            return Context(now, Principal(meta.actor), meta.correlation, first.tenant, first, number, key, fence)
+        actors, correlations = {event.meta.actor for event in events}, {event.meta.correlation for event in events}
+        actor = actors.pop() if len(actors) == 1 else ""
+        correlation = correlations.pop() if len(correlations) == 1 else ""
+        return Context(now, Principal(actor), correlation, first.tenant, None, number, "", fence)
+
+    def _outcomes(self, answer: Any, count: int) -> list[Outcome] | Outcome:
+        if not self.takes.listed:
+            return [self._outcome(answer)]
+        try:
+            found = [self._outcome(one) for one in verdicts(answer, count, self.what)]
+        except Invalid as error:
+            return Outcome(error=told(error))
+        if sum(len(bytes(one.body)) for outcome in found for one in outcome.commands) > limits.SENDS_BYTES:
+            return Outcome(error=f"{self.what} answered a page with commands of over {limits.SENDS_BYTES:,} bytes")
+        return found
 
     def _outcome(self, answer: Any) -> Outcome:
-        match answer:
-            case None:
-                return Outcome()
-            case Retry(after, why):
-                return Outcome(error=told(why) or f"asked to be tried again after {after} seconds", again=after)
-            case Skip(why):
-                log.info("skipped", extra={"function": self.name, "why": why})
-                return Outcome()
-            case DeadLetter(why):
-                return Outcome(error=told(why) or "the handler gave up", never=True)
-        found = sends(answer)
-        if found is None:
-            raise Invalid(
-                f"handler {self.handler.name!r} answered {type(answer).__name__}: return None, Send, a list of Send, "
-                "Retry, Skip or DeadLetter"
-            )
-        if len(found) > limits.SENDS:
-            raise Invalid(f"handler {self.handler.name!r} answered {len(found)} commands; the limit is {limits.SENDS}")
-        commands = tuple(self._stored(send) for send in found)
+        try:
+            found = verdict(answer, self.what)
+            match found:
+                case Retry(after, why):
+                    return Outcome(error=told(why) or f"asked to be tried again after {after} seconds", again=after)
+                case Skip(why):
+                    log.info("skipped", extra={"function": self.name, "why": why})
+                    return Outcome()
+                case DeadLetter(why):
+                    return Outcome(error=told(why) or "the handler gave up", never=True)
+            commands = tuple([self._stored(send) for send in found])
+        except Exception as error:  # an answer may hold anything
+            return Outcome(error=told(error))
         if sum(len(bytes(command.body)) for command in commands) > limits.SENDS_BYTES:
-            raise TooLarge(f"handler {self.handler.name!r} answered commands of over {limits.SENDS_BYTES:,} bytes")
+            return Outcome(error=f"{self.what} answered commands of over {limits.SENDS_BYTES:,} bytes")
         return Outcome(commands)
 
     def _stored(self, send: Send) -> Command:
         if self._schemas is None:
-            raise Misconfigured(f"handler {self.handler.name!r} runs outside an App")
+            raise Misconfigured(f"{self.what} runs outside an App")
         mark, body, _ = self._schemas.encode(send.command)
         if mark.kind != "command":
-            raise Invalid(f"handler {self.handler.name!r} sends {mark.name!r}, which is an event: send a command")
+            raise Invalid(f"{self.what} sends {mark.name!r}, which is an event: send a command")
         stream_of(send.decider, send.key)
         return Command(send.decider, send.key, mark.name, mark.version, msgspec.Raw(body))
 
@@ -142,34 +176,3 @@ def _stop_if_cancelled() -> None:
     """A handler may catch its cancellation, and answer or fail instead; the lane it runs in is over all the same."""
     if (task := asyncio.current_task()) is None or task.cancelling():
         raise asyncio.CancelledError
-
-
-async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's answer, from a thread of its own.
-
-    Not from a pool: handlers that hang would fill it, and others would time out in its queue. Daemon, because a thread
-    cannot be stopped and must not keep the process.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    context = copy_context()
-
-    def settle(answer: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(answer)
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        answer, error = None, None
-        try:
-            answer = context.run(function, *arguments)
-        except BaseException as raised:
-            error = RuntimeError("a handler raised StopIteration") if isinstance(raised, StopIteration) else raised
-        with suppress(RuntimeError):  # the loop is closed; nobody waits
-            loop.call_soon_threadsafe(settle, answer, error)
-
-    threading.Thread(target=run, name="foldlog-handler", daemon=True).start()
-    return await future

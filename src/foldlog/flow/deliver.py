@@ -1,36 +1,37 @@
 """Events to handlers: order per key, retries by schedule, marks that commit together, commands that follow once.
 
 Each key with something to do is a lane: a queue whose items are worked off one after the other. Lanes run at the same
-time, as many as the handler's concurrency allows. What a lane finishes is marked by one committer, which writes
-whatever has come together since its last commit: the checkpoint, inbox marks above it, outbox rows.
+time, as many as the handler's concurrency allows; a call of a handler that takes pages serves several of them. What a
+lane finishes is marked by one committer, which writes whatever has come together since its last commit: the checkpoint,
+inbox marks above it, outbox rows. While the handler's breaker is open, lanes with an event first are barred.
 """
 
 import asyncio
 import heapq
-import logging
 import random
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from foldlog import limits
-from foldlog.errors import Conflict, Corrupt, Refused, Undecodable
-from foldlog.flow import inbox
+from foldlog.flow import inbox, outbox
 from foldlog.flow.attempt import Effect, Outcome
-from foldlog.flow.execute import Execute, Origin
-from foldlog.flow.inbox import INBOX, Item, told
+from foldlog.flow.breaker import Circuit, Ticket
+from foldlog.flow.execute import Execute
+from foldlog.flow.gate import Gate
+from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Lease
 from foldlog.flow.mark import Committer, Marks
+from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.subscribe import Fed, Progress, either
+from foldlog.flow.window import Window
 from foldlog.model.clock import Clock
-from foldlog.model.message import Recorded, Send, event_id
-from foldlog.model.principal import Principal
-from foldlog.model.query import Query
+from foldlog.model.message import Recorded
 from foldlog.model.schema import Schemas
-from foldlog.ports.store import Delete, RowChange, Store
+from foldlog.ports.store import RowChange, Store
 
-log = logging.getLogger("foldlog.deliver")
-Lane = tuple[str, str]
+Change = tuple[Callable[[], list[RowChange]], int]
 _ENVELOPE = 1_000  # bytes of an inbox row around a command's body, about
 
 
@@ -46,12 +47,15 @@ class Deliver:
         clock: Clock,
         lease: Lease,
         progress: Progress,
+        circuit: Circuit,
     ) -> None:
         self._store, self._effect, self._schemas, self._execute = store, effect, schemas, execute
         self._clock, self._lease, self._progress = clock, lease, progress
         self._queues: dict[Lane, deque[Item]] = {}
         self._active: dict[Lane, asyncio.Task[None]] = {}
-        self._events: dict[int, Recorded[Any]] = {}
+        self._window = Window(effect.name, store)
+        self._pages = Pages(effect.page)
+        self._gate = Gate(effect.name, circuit, clock)
         self._marks = Marks(effect.name, lease.position)
         self._committer = Committer(lease, self._marks, self._stored)
         self._parked = 0
@@ -89,7 +93,7 @@ class Deliver:
         return (
             self._group is not None  # loaded
             and self._marks.low() >= head
-            and not self._active
+            and not (self._active or self._gate.barred)
             and not self._committer.busy
             and not (self._nudged.is_set() or self._looking)
             and all(queue[0].status == inbox.DEAD for queue in self._queues.values() if queue)
@@ -125,14 +129,14 @@ class Deliver:
                 if event.position in self._known:
                     self._known.discard(event.position)
                     continue
-                while self._marks.opened() >= limits.WINDOW or self._parked >= limits.PARKED:
+                while self._window.full(self._marks.opened(), self._parked):
                     self._room.clear()
                     await self._room.wait()
                 item = Item(
                     name, event.position, 0, key_of(event), event.tenant, event.stream, event.version, event.kind.type
                 )
                 self._marks.open(event.position)
-                self._events[event.position] = event
+                self._window.hold(event)
                 self._enqueue(item)
             self._marks.cursor = fed.upto
             self._progress.pulse()
@@ -152,7 +156,7 @@ class Deliver:
         return head.status == inbox.DEAD or head.due > self._clock.now()
 
     def _start(self, lane: Lane) -> None:
-        if lane in self._active or self._stopping or self._group is None:
+        if lane in self._active or lane in self._gate.barred or self._stopping or self._group is None:
             return
         queue = self._queues.get(lane)
         if queue and queue[0].status != inbox.DEAD:
@@ -166,47 +170,104 @@ class Deliver:
                         if not item.row:
                             self._park(item)
                     if queue[0].status != inbox.DEAD:
-                        heapq.heappush(self._due, (queue[0].due, lane))
-                        self._earlier.set()
+                        self._look_again(queue[0].due, lane)
                     return
-                async with self._slots:
-                    # Whoever waited here must look again: a stopping function starts nothing new.
-                    if queue and not self._stopping and not self._blocked(queue[0]):
-                        self._working[lane] = queue[0]
-                        await self._work(queue, queue[0])
+                if queue[0].command is None and (again := self._gate.bar(lane, queue[0].attempts)) is not None:
+                    self._look_again(again, lane)
+                    return
+                await self._turn(lane, queue)
                 await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
         finally:
             del self._active[lane]
             self._working.pop(lane, None)
             self._forget(lane)
+            self._admit()
             self._progress.pulse()
 
     def _forget(self, lane: Lane) -> None:
         if lane not in self._active and not self._queues.get(lane, True):
             del self._queues[lane]
+            self._gate.barred.pop(lane, None)
 
-    async def _work(self, queue: deque[Item], item: Item) -> None:
-        if item.command is not None:
-            await self._send(queue, item)
-            return
-        event = self._events.get(item.position) or await self._reload(item)
-        outcome = await self._effect.attempt(event, item.attempts + 1, self._lease.fence, self._clock)
-        if outcome.error:
-            await self._failed(queue, item, outcome, event)
-        else:
-            await self._done(queue, item, outcome, event)
+    async def _turn(self, lane: Lane, queue: deque[Item]) -> None:
+        """Let what stands first in a lane be done, by itself or in the page of another lane."""
+        await self._pages.wait(lane, queue)
+        async with self._slots:
+            self._pages.leave(lane)
+            taken = self._pages.taken(lane)
+            # Whoever waited here must look again: a stopping function starts nothing new.
+            if taken is None and queue and not self._stopping and not self._blocked(queue[0]):
+                self._working[lane] = queue[0]
+                if queue[0].command is not None:
+                    await self._send(queue, queue[0])
+                elif (ticket := self._gate.begin()) is not None:
+                    await self._work(lane, queue, ticket)
+        if taken is not None:
+            await taken
 
-    async def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> None:
-        queue.remove(item)
+    async def _work(self, lane: Lane, queue: deque[Item], ticket: Ticket) -> None:
+        page = self._pages.gather(lane, queue, 1 if ticket.probe else self._effect.page, self._runs)
+        try:
+            for place in reversed(page):
+                self._working[place.lane] = place.item
+            await self._call(page, ticket)
+        finally:
+            self._pages.end(page)
+            for place in page:
+                self._working.pop(place.lane, None)
+
+    def _runs(self, item: Item) -> bool:
+        return item.command is None and not self._blocked(item)
+
+    async def _call(self, page: list[Place], ticket: Ticket) -> None:
+        found: list[Outcome] | Outcome | None = None
+        try:
+            events = await self._window.load([place.item for place in page])
+            page = page[: len(events)]
+            number = max([place.item.attempts for place in page]) + 1
+            found = await self._effect.attempt(events, number, self._lease.fence, self._clock)
+        finally:
+            self._gate.end(ticket, [place.lane for place in page], found)
+            self._admit()
+        if not isinstance(found, Outcome):
+            await self._settle(page, events, found)
+        elif len(page) > 1:
+            self._pages.halve([place.item for place in page], len(page))
+        elif not (ticket.probe and found.raised):  # a failed probe tells of the outside, not of its event
+            await self._settle(page, events, [found])
+
+    async def _settle(
+        self, page: Sequence[Place], events: Sequence[Recorded[Any]], outcomes: Sequence[Outcome]
+    ) -> None:
+        changes: list[Change] = []
+        failed: set[Lane] = set()
+        for (lane, queue, item), event, outcome in zip(page, events, outcomes, strict=True):
+            if lane in failed:
+                continue  # behind one that failed nothing was attempted, whatever the handler says of it
+            if outcome.error:
+                failed.add(lane)
+                changes.append(self._failed(queue, item, outcome, event))
+            elif (change := self._done(queue, item, outcome, event)) is not None:
+                changes.append(change)
+        if len(changes) == 1:
+            await self._committer.store(*changes[0])
+        elif changes:
+            await asyncio.gather(*(self._committer.store(*change) for change in changes))
+
+    def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> Change | None:
+        at = queue.index(item)
+        del queue[at]
+        self._pages.forget(item)
         if outcome.commands:
             item.follow(event)
         followers = [item.answered(number, command) for number, command in enumerate(outcome.commands, 1)]
-        queue.extendleft(reversed(followers))
+        for follower in reversed(followers):
+            queue.insert(at, follower)
         self._parked += len(followers)
         if not (followers or item.row):
             self._finish(item, plain=True)
             self._committer.touch()
-            return
+            return None
 
         def changes() -> list[RowChange]:
             puts: list[RowChange] = [follower.put() for follower in followers]
@@ -215,50 +276,26 @@ class Deliver:
             self._finish(item, plain=True)
             return puts
 
-        await self._committer.store(changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands))
+        return changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
-        command = item.command
-        if command is None:
-            raise AssertionError("only items with a command are sent")
-        try:
-            value = self._schemas.decode_command(command.name, command.version, bytes(command.body))
-            await self._execute.send(
-                Send(command.decider, command.key, value),
-                _origin(self._effect.name, item),
-                (Delete(INBOX, item.row_key, item.row),),
-            )
-        except Conflict as conflict:
-            if not conflict.row.endswith(item.row_key.key):
-                await self._failed(queue, item, Outcome(error=str(conflict)))
-                return
-            row = (await self._store.get(INBOX, [item.row_key])).get(item.row_key)
-            if row is not None:
-                if inbox.decode(row).status != inbox.READY:
-                    raise  # another owner has written it: the lease is lost
-                item.row = row.version
-                return
-        except Refused as refused:
-            error = f"the command was refused: {refused.code}: {refused.message}"
-            await self._failed(queue, item, Outcome(error=told(error), never=True))
+        outcome = await outbox.send(self._store, self._schemas, self._execute, item)
+        if outcome is None:
             return
-        except Exception as error:
-            if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
-                raise
-            await self._failed(queue, item, Outcome(error=f"the command failed\n{told(error)}"))
+        if outcome.error:
+            await self._committer.store(*self._failed(queue, item, outcome))
             return
         queue.remove(item)
         self._unpark()
 
-    async def _failed(
-        self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None
-    ) -> None:
+    def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
         handler, now = self._effect.handler, self._clock.now()
         item.attempts += 1
         item.failed, item.error = now, outcome.error
         pause = handler.retry.pause(item.attempts, random.random())
         if outcome.never or pause is None:
             item.status = inbox.DEAD
+            self._pages.forget(item)
         else:
             item.due = now + int((pause if outcome.again is None else outcome.again) * 1e6)
         if event is not None:
@@ -269,31 +306,14 @@ class Deliver:
         if dead and handler.after_dead == "go on":
             queue.remove(item)
             self._unpark()
-        log.log(
-            logging.ERROR if dead else logging.WARNING,
-            "dead letter" if dead else "attempt failed",
-            extra={
-                "function": self._effect.name,
-                "stream": item.stream,
-                "position": item.position,
-                "attempt": item.attempts,
-                "correlation": item.correlation,
-                "error": outcome.error.strip().rsplit("\n", 1)[-1],
-            },
-        )
+        item.report()
 
         def changes() -> list[RowChange]:
             if fresh:
                 self._finish(item, plain=False)
             return [item.put()]
 
-        await self._committer.store(changes)
-
-    async def _reload(self, item: Item) -> Recorded[Any]:
-        page = await self._store.read(Query(), item.position - 1, 1)
-        if not page.events or page.events[0].position != item.position:
-            raise Corrupt(f"{item.stream}: the event at position {item.position} is gone from the log")
-        return page.events[0]
+        return changes, 0
 
     def _park(self, item: Item) -> None:
         self._parked += 1
@@ -305,7 +325,7 @@ class Deliver:
         self._room.set()
 
     def _finish(self, item: Item, *, plain: bool) -> None:
-        self._events.pop(item.position, None)
+        self._window.release(item.position)
         self._marks.finish(item.position, plain=plain)
         self._room.set()
 
@@ -324,16 +344,22 @@ class Deliver:
     async def _wake(self) -> None:
         while True:
             self._earlier.clear()
-            if not self._due:
+            while self._due and self._due[0][0] <= self._clock.now():
+                self._start(heapq.heappop(self._due)[1])
+            self._admit()
+            if self._due:
+                delay = (self._due[0][0] - self._clock.now()) / 1e6
+                await either(self._clock.sleep(delay), self._earlier.wait())
+            else:
                 await self._earlier.wait()
-                continue
-            due, lane = self._due[0]
-            delay = (due - self._clock.now()) / 1e6
-            if delay <= 0:
-                heapq.heappop(self._due)
-                self._start(lane)
-                continue
-            await either(self._clock.sleep(delay), self._earlier.wait())
+
+    def _look_again(self, due: int, lane: Lane) -> None:
+        heapq.heappush(self._due, (due, lane))
+        self._earlier.set()
+
+    def _admit(self) -> None:
+        for lane in self._gate.admit():
+            self._start(lane)
 
     async def _obey(self) -> None:
         while True:
@@ -365,14 +391,3 @@ class Deliver:
         await self._committer.store(lambda: [item.put() if replayed else self._retire(item)])
         self._start(lane)
         self._forget(lane)
-
-
-def _origin(function: str, item: Item) -> Origin:
-    return Origin(
-        tenant=item.tenant,
-        command_id=event_id(item.tenant, function, item.event_id, item.index),
-        principal=Principal(item.actor),
-        correlation=item.correlation,
-        causation=item.event_id,
-        remember=False,
-    )

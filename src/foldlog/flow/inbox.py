@@ -11,6 +11,7 @@ Only the function's owner writes rows that are not dead, under its lease; only o
 of the row's version. So the two never race.
 """
 
+import logging
 import traceback
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,6 +22,7 @@ from foldlog import limits
 from foldlog.model.message import Recorded
 from foldlog.ports.store import Delete, IndexValue, Put, Range, Row, RowKey, Store, Table
 
+log = logging.getLogger("foldlog.deliver")
 INBOX = Table("inbox", indexes=("dead", "operator"))
 
 DONE, READY, DEAD, DISCARDED = "done", "ready", "dead", "discarded"
@@ -91,11 +93,38 @@ class Item(msgspec.Struct, eq=False):
         self.row = 0
         return Delete(INBOX, self.row_key)
 
+    def report(self) -> None:
+        """Log its failed attempt: a line that tells people what failed, with fields for machines."""
+        error = last_line(self.error)
+        log.log(
+            logging.ERROR if self.status == DEAD else logging.WARNING,
+            "%s: %s, attempt %d at %s@%d: %s",
+            "dead letter" if self.status == DEAD else "attempt failed",
+            self.function,
+            self.attempts,
+            self.stream,
+            self.event_version,
+            error,
+            extra={
+                "function": self.function,
+                "stream": self.stream,
+                "position": self.position,
+                "attempt": self.attempts,
+                "correlation": self.correlation,
+                "error": error,
+            },
+        )
+
 
 def told(error: BaseException | str) -> str:
     """An error as text that can be stored: the end of its traceback, without what UTF-8 cannot hold."""
     text = error if isinstance(error, str) else "".join(traceback.format_exception(error))
     return text.encode(errors="replace").decode()[-limits.ERROR_CHARS :]
+
+
+def last_line(error: str) -> str:
+    """What a traceback ends with: the exception."""
+    return error.strip().rsplit("\n", 1)[-1]
 
 
 def decode(row: Row) -> Item:

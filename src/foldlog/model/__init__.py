@@ -6,5 +6,5 @@ schema    stored names to types, upcasts  message    Recorded, Draft, Send, Rece
 decider   decide and evolve               projection a fold that keeps rows
 handler   an effect and its verdicts      retry      when to try again
 shape     a type as JSON sees it           clock, principal
-signature which events a function takes
+signature which events a function takes   thread     what blocks, in a thread of its own
 """

@@ -13,10 +13,11 @@ from foldlog.model.message import Recorded
 
 
 class Takes(NamedTuple):
-    """The event classes a function takes (empty: every event), and whether it wants them as `Recorded`."""
+    """The event classes a function takes (empty: every event), whether it wants them as `Recorded`, and as a list."""
 
     types: tuple[type, ...]
     recorded: bool
+    listed: bool = False
 
 
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
@@ -73,29 +74,38 @@ def _plain(function: Any) -> Any:
     return unwrap(function if hasattr(function, "__code__") else type(function).__call__)
 
 
-def taken(function: Callable[..., Any], index: int, what: str, kind: str, on: Any = None) -> Takes:
+def taken(
+    function: Callable[..., Any], index: int, what: str, kind: str, on: Any = None, *, lists: bool = False
+) -> Takes:
     """What parameter number `index` is annotated with, or what `on` says instead.
 
-    `kind` is "event" or "command". `Recorded` alone takes every event, undecoded. Errors: `Misconfigured`.
+    `kind` is "event" or "command". `Recorded` alone takes every event, undecoded. `lists` says that `list[...]` of all
+    that is allowed too. Errors: `Misconfigured`.
     """
     names = parameters(function)
     if len(names) <= index:
         raise Misconfigured(f"{what} takes too few parameters: {kind} is parameter number {index + 1}")
-    annotation: Any = None
+    name = names[index].name
+    annotation: Any = on
     if on is None:
-        annotation = hints(function, what).get(names[index].name)
+        annotation = hints(function, what).get(name)
         if annotation is None:
-            raise Misconfigured(f"{what}: annotate parameter {names[index].name!r} with its {kind}s, or write on=")
-    else:
-        annotation = on
+            raise Misconfigured(f"{what}: annotate parameter {name!r} with its {kind}s, or write on=")
+    listed = lists and (_is_written(function, name, list) if on is not None else get_origin(annotation) is list)
+    if listed and on is None:
+        annotation = get_args(annotation)[0]
     recorded = False
     if annotation is Recorded or get_origin(annotation) is Recorded:
         recorded = True
         annotation = get_args(annotation)[0] if get_args(annotation) else Any
         if annotation is Any:
-            return Takes((), recorded)
+            return Takes((), recorded, listed)
     elif on is not None:
-        recorded = _wants_recorded(function, names[index].name)
+        recorded = _is_written(function, name, Recorded, inside=listed)
+    return Takes(_named(annotation, what, kind), recorded, listed)
+
+
+def _named(annotation: Any, what: str, kind: str) -> tuple[type, ...]:
     found = tuple(_members(annotation))
     for one in found:
         if (mark := stored(one)) is None or mark.kind != kind:
@@ -103,7 +113,7 @@ def taken(function: Callable[..., Any], index: int, what: str, kind: str, on: An
             raise Misconfigured(f"{what}: {shown} is no {kind}: write @{kind}('a.name') above the class")
     if not found:
         raise Misconfigured(f"{what} takes no {kind}")
-    return Takes(found, recorded)
+    return found
 
 
 def keyed_by_envelope(key: Callable[..., Any], what: str) -> bool:
@@ -126,11 +136,15 @@ def wants(function: Callable[..., Any], index: int, annotation: type, what: str)
     return True
 
 
-def _wants_recorded(function: Callable[..., Any], name: str) -> bool:
+def _is_written(function: Callable[..., Any], name: str, wanted: type, *, inside: bool = False) -> bool:
+    """Whether the annotation is `wanted[...]`, or `inside` a list of it, even where it cannot be resolved."""
     annotation = getattr(_plain(function), "__annotations__", {}).get(name)
-    text = annotation if isinstance(annotation, str) else ""
-    bare = text.partition("[")[0].rpartition(".")[2]
-    return annotation is Recorded or get_origin(annotation) is Recorded or bare == "Recorded"
+    if isinstance(annotation, str):
+        text = annotation.partition("[")[2] if inside else annotation
+        return text.partition("[")[0].strip("] ").rpartition(".")[2].lower() == wanted.__name__.lower()
+    if inside:
+        annotation = (*get_args(annotation), None)[0]
+    return annotation is wanted or get_origin(annotation) is wanted
 
 
 def _members(annotation: Any) -> list[Any]:

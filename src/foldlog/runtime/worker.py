@@ -7,6 +7,7 @@ import random
 from foldlog import limits
 from foldlog.errors import Conflict, Unavailable
 from foldlog.flow.attempt import Effect
+from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
@@ -18,10 +19,15 @@ log = logging.getLogger("foldlog.worker")
 
 
 class Runner:
-    """One function in this process: its progress, and whether it has failed for good."""
+    """One function in this process: its progress, whether it has failed for good, and a handler's circuit breaker.
+
+    `circuit` outlives leases: a takeover does not make the outside any better.
+    """
 
     def __init__(self, system: System, function: Function) -> None:
         self.function = function
+        breaker = function.handler.breaker if isinstance(function, Effect) else None
+        self.circuit = Circuit(breaker, system.clock)
         self.progress = Progress()
         self.failure: BaseException | None = None
         self.owns = False
@@ -89,7 +95,7 @@ class Runner:
     async def _deliver_from(self, lease: Lease, effect: Effect, stop: asyncio.Event) -> None:
         system = self._system
         self._deliver = Deliver(
-            system.store, effect, system.schemas, system.execute, system.clock, lease, self.progress
+            system.store, effect, system.schemas, system.execute, system.clock, lease, self.progress, self.circuit
         )
         try:
             feed = follow(system.store, effect.query, lease.position, stop, lease.idle)

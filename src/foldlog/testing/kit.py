@@ -3,6 +3,7 @@
     given(account, Opened("Ann")).when(Deposit(5)).then(Deposited(5))
     given(balances, Deposited(5), Deposited(7)).then(12)
     given(greet).when(Opened("Ann")).then(Send(account, "17", Deposit(1)))
+    given(index).when(Opened("Ann"), Opened("Bob")).then(None, Retry(5))  # a handler of pages: one answer each
 
 Nothing is stored and no store is needed, but every value goes through the codec that would store it and every part
 through the checks that an `App` makes, so that what cannot be stored or wired fails in the unit test.
@@ -24,12 +25,11 @@ from foldlog.model.clock import Clock
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
-from foldlog.model.message import Meta, Recorded, Send, encode_meta, sends, to_datetime
+from foldlog.model.message import Meta, Recorded, Send, encode_meta, to_datetime, verdict, verdicts
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.model.signature import wants
 from foldlog.model.stream import check_text, stream_of
 from foldlog.ports.store import Put, RowKey
 from foldlog.system import Resolved
@@ -267,14 +267,18 @@ class GivenHandler:
         self._around = around
         self._record = _Record(resolved.schemas(), repr(handler), "given", around)
 
-    def when(self, event: Any) -> "HandlerAnswer":
-        """Run the handler on an event: the first attempt."""
-        handler, recorded = self._handler, self._record(event)
-        context = self._around.context(recorded, f"{self._effect.name}:{recorded.id}")
-        argument = recorded if self._effect.takes.recorded else recorded.data
-        with_context = wants(handler.function, 1, Context, repr(handler))
-        arguments = (argument, context) if with_context else (argument,)
-        check_text("handler key", self._effect.key(recorded), limits.KEY_BYTES)
+    def when(self, *events: Any) -> "HandlerAnswer":
+        """Run the handler on an event, or on a page of them where it takes pages: the first attempt."""
+        handler, effect = self._handler, self._effect
+        if not 1 <= len(events) <= effect.page:
+            raise TypeError(f"{handler!r} takes 1 to {effect.page} events in one call, not {len(events)}")
+        page = [self._record(event) for event in events]
+        context = self._around.context(page[0], f"{effect.name}:{page[0].id}")
+        if effect.takes.listed:
+            context = replace(context, recorded=None, id="")
+        arguments = effect.arguments(page, context)
+        for recorded in page:
+            check_text("handler key", effect.key(recorded), limits.KEY_BYTES)
         try:
             if iscoroutinefunction(handler.function):
                 answer = _run(_within(handler.timeout, handler.function(*arguments)))
@@ -282,30 +286,38 @@ class GivenHandler:
                 answer = handler.function(*arguments)
         except Exception as error:
             return HandlerAnswer(handler, (), error)
-        return HandlerAnswer(handler, _answers(handler, answer), None)
+        if not effect.takes.listed:
+            return HandlerAnswer(handler, _answers(handler, answer), None)
+        found = verdicts(answer, len(page), repr(handler))
+        return HandlerAnswer(handler, [_in_page(handler, one) for one in found], None, in_page=True)
 
 
 class HandlerAnswer:
     """What a handler answered, or the exception it ended with."""
 
-    def __init__(self, handler: Handler[Any], answer: Sequence[object], error: Exception | None) -> None:
-        self._handler, self._answer, self._error = handler, answer, error
+    def __init__(
+        self, handler: Handler[Any], answer: Sequence[object], error: Exception | None, *, in_page: bool = False
+    ) -> None:
+        self._handler, self._answer, self._error, self._in_page = handler, answer, error, in_page
 
-    def then(self, *expected: Send | Retry | Skip | DeadLetter) -> None:
-        """It answers these commands, or this verdict; a verdict without `why` stands for any reason."""
+    def then(self, *expected: Send | Retry | Skip | DeadLetter | Sequence[Send] | None) -> None:
+        """It answers these commands, or this verdict, or to each event of a page one of None, a Send, a list of Send or
+        a verdict; a verdict without `why` stands for any reason."""
         __tracebackhide__ = True
         if not expected:
             raise TypeError("then() expects commands or a verdict; where nothing is expected, write then_nothing()")
         self._done()
-        wanted = [_survivor_of(self._handler, one) for one in expected]
+        survives = _in_page if self._in_page else _survivor_of
+        wanted = [survives(self._handler, one) for one in expected]
         found = [_without_why(one, other) for one, other in zip(self._answer, wanted, strict=False)]
         compare(f"{self._handler!r} answered otherwise", [*found, *self._answer[len(wanted) :]], wanted)
 
     def then_nothing(self) -> None:
-        """It is done, and no command follows."""
+        """It is done, each event of a page too, and no command follows."""
         __tracebackhide__ = True
         self._done()
-        compare(f"{self._handler!r} answered otherwise", self._answer, [])
+        nothing = [None] * len(self._answer) if self._in_page else []
+        compare(f"{self._handler!r} answered otherwise", self._answer, nothing)
 
     def then_raised(self, kind: type[X]) -> X:
         """The attempt fails with this exception; returns it."""
@@ -325,17 +337,14 @@ class HandlerAnswer:
 
 
 def _answers(handler: Handler[Any], answer: object) -> list[object]:
-    if isinstance(answer, Retry | Skip | DeadLetter):
-        return [answer]
-    found = sends(answer)
-    if found is None:
-        raise Invalid(
-            f"{handler!r} answered {type(answer).__name__}: return None, Send, a list of Send, "
-            "Retry, Skip or DeadLetter"
-        )
-    if len(found) > limits.SENDS:
-        raise Invalid(f"{handler!r} answered {len(found)} commands; the limit is {limits.SENDS}")
-    return [_survivor_of(handler, one) for one in found]
+    found = verdict(answer, repr(handler))
+    return [found] if isinstance(found, Retry | Skip | DeadLetter) else [_survivor_of(handler, one) for one in found]
+
+
+def _in_page(handler: Handler[Any], answer: object) -> object:
+    """One event's answer as it stands in a page's list: none, one, or a list of several."""
+    found = _answers(handler, answer)
+    return found if len(found) > 1 else next(iter(found), None)
 
 
 def _survivor_of(handler: Handler[Any], answer: object) -> object:

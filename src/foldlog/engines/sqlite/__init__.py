@@ -7,7 +7,7 @@ readers.py    a few reading threads
 log.py        pages of events                         matching.py   from a query to positions, by index
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          watch.py      waking those who wait
-faults.py     SQLite's errors in Foldlog's words        apart.py      opening and closing in a thread
+faults.py     SQLite's errors in Foldlog's words
 """
 
 import asyncio
@@ -22,7 +22,6 @@ import apsw
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
 from foldlog.engines.sqlite import rows
-from foldlog.engines.sqlite.apart import run_apart
 from foldlog.engines.sqlite.faults import said
 from foldlog.engines.sqlite.files import connect, open_file
 from foldlog.engines.sqlite.log import Log, head_of
@@ -32,6 +31,7 @@ from foldlog.engines.sqlite.writer import Loop, Results, Writer, settle
 from foldlog.errors import Unavailable
 from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
+from foldlog.model.thread import in_thread
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
 _FEW = 64  # events or rows that are read on the spot: less work than handing them to a thread
@@ -67,13 +67,13 @@ class SqliteStore:
     async def open(self) -> None:
         async with self._opening:
             if self._process != os.getpid():
-                await run_apart(self._open)
+                await in_thread(self._open)
 
     async def close(self) -> None:
         async with self._opening:
             if self._process == os.getpid():
                 self._process = 0
-                await run_apart(self._close)
+                await in_thread(self._close)
 
     async def commit(self, batch: Batch) -> list[Appended]:
         self._check_open()

@@ -1,0 +1,112 @@
+"""The circuit breaker of one handler in one process: closed, open after many keys failed, half-open to probe.
+
+After Michael T. Nygard, "Release It!" (2007), chapter 5, with the count-based sliding window of Resilience4j, where
+keys stand for calls: what fails for one key is that key's trouble, what fails for many is the outside's.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from foldlog.model.clock import Clock
+from foldlog.model.retry import Breaker
+
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
+
+
+class Ticket(NamedTuple):
+    """Leave to make one call, and in which round: what it comes to counts in that round only."""
+
+    round: int
+    probe: bool
+
+
+class Circuit:
+    """Counts what calls come to and says whether another may begin. It does nothing by itself: time is looked up."""
+
+    def __init__(self, breaker: Breaker | None, clock: Clock) -> None:
+        self._breaker, self._clock = breaker, clock
+        self._state = CLOSED
+        self._round = 0
+        self._calls: OrderedDict[Hashable, tuple[int, bool]] = OrderedDict()
+        self._pause = 0.0
+        self._closed_at = clock.now()
+        self._issued = self._failed = 0
+        self.until = 0
+
+    @property
+    def state(self) -> str:
+        """What it is now: "closed", "open" or "half-open"."""
+        return HALF_OPEN if self._state == OPEN and self._clock.now() >= self.until else self._state
+
+    def free(self) -> int:
+        """How many calls may begin now; in half-open state as many as there are probes left."""
+        match self.state:
+            case "closed":
+                return 2**63 - 1
+            case "open":
+                return 0
+        return self._probes() - (self._issued if self._state == HALF_OPEN else 0)
+
+    def begin(self) -> Ticket | None:
+        """Leave for one call, or None; `end` it."""
+        if self.free() <= 0:
+            return None
+        if self._state == OPEN:
+            self._turn(HALF_OPEN)
+            self._issued = self._failed = 0
+        if self._state == HALF_OPEN:
+            self._issued += 1
+        return Ticket(self._round, self._state == HALF_OPEN)
+
+    def end(self, ticket: Ticket, results: dict[Hashable, bool]) -> bool:
+        """Note what a call came to: for each key whether it failed; without a key it tells nothing of the outside.
+
+        Returns whether the state has changed.
+        """
+        if ticket.round != self._round or self._breaker is None:
+            return False
+        if self._state == HALF_OPEN:
+            return self._probed(results)
+        now, breaker = self._clock.now(), self._breaker
+        for key, failed in results.items():
+            self._calls[key] = now, failed
+            self._calls.move_to_end(key)
+        oldest = now - int(breaker.window * 1e6)
+        while self._calls and (len(self._calls) > breaker.keys or next(iter(self._calls.values()))[0] < oldest):
+            self._calls.popitem(last=False)
+        if len(self._calls) < breaker.keys or not any(results.values()):
+            return False
+        if sum(failed for _, failed in self._calls.values()) < breaker.rate * breaker.keys:
+            return False
+        # Closed for less than the window: it was closed too early, and the pauses go on growing.
+        early = self._pause and now - self._closed_at < breaker.window * 1e6
+        self._open(min(self._pause * 2, breaker.ceiling) if early else breaker.pause)
+        return True
+
+    def _probed(self, results: dict[Hashable, bool]) -> bool:
+        if not results:
+            self._issued -= 1  # it told nothing: another may probe
+            return False
+        if not all(results.values()):
+            self._closed_at = self._clock.now()
+            self._turn(CLOSED)
+            return True
+        self._failed += 1
+        if self._breaker is None or self._failed < self._probes():
+            return False
+        self._open(min(self._pause * 2, self._breaker.ceiling))
+        return True
+
+    def _probes(self) -> int:
+        return self._breaker.probes if self._breaker else 0
+
+    def _open(self, pause: float) -> None:
+        self._pause = pause
+        self.until = self._clock.now() + int(pause * 1e6)
+        self._turn(OPEN)
+
+    def _turn(self, state: str) -> None:
+        self._state = state
+        self._round += 1
+        self._calls.clear()

@@ -1,0 +1,63 @@
+"""The events of one handler that are in memory: what was fed and is not finished, within bounds."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from foldlog import limits
+from foldlog.errors import Corrupt
+from foldlog.flow.inbox import Item
+from foldlog.model.message import Recorded
+from foldlog.model.query import Query
+from foldlog.ports.store import Store
+
+log = logging.getLogger("foldlog.deliver")
+
+
+class Window:
+    """Events by position. What waits long is let go and read again when its time has come."""
+
+    def __init__(self, function: str, store: Store) -> None:
+        self._function, self._store = function, store
+        self._events: dict[int, Recorded[Any]] = {}
+        self._bytes = 0
+
+    def full(self, opened: int, parked: int) -> bool:
+        """Whether no event more is to be read: so many are in flight, so many wait in rows, so many bytes are held."""
+        if parked >= limits.PARKED:
+            log.warning(
+                "%s reads no further: %d events wait for retries or behind dead letters; replay or discard those",
+                self._function,
+                parked,
+                extra={"function": self._function},
+            )
+            return True
+        return opened >= limits.WINDOW or self._bytes >= limits.WINDOW_BYTES
+
+    def hold(self, event: Recorded[Any]) -> None:
+        """Keep an event until it is finished."""
+        self._events[event.position] = event
+        self._bytes += len(event.body)
+
+    def release(self, position: int) -> None:
+        """An event is finished, or waits in a row of its own."""
+        if (event := self._events.pop(position, None)) is not None:
+            self._bytes -= len(event.body)
+
+    async def load(self, items: Sequence[Item]) -> list[Recorded[Any]]:
+        """The events of some items, or of the first of them where more would fill memory; of one at least."""
+        events: list[Recorded[Any]] = []
+        room = limits.PAGE_BYTES
+        for item in items:
+            event = self._events.get(item.position) or await self._reload(item)
+            room -= len(event.body)
+            if events and room < 0:
+                break
+            events.append(event)
+        return events
+
+    async def _reload(self, item: Item) -> Recorded[Any]:
+        page = await self._store.read(Query(), item.position - 1, 1)
+        if not page.events or page.events[0].position != item.position:
+            raise Corrupt(f"{item.stream}: the event at position {item.position} is gone from the log")
+        return page.events[0]

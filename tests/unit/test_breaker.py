@@ -1,0 +1,387 @@
+"""The circuit breaker: its table of states, and what a handler's events see of it."""
+
+import asyncio
+import logging
+
+import pytest
+
+from foldlog import Backoff, Breaker, Conflict, Context, DeadLetter, Recorded, Retry, handler
+from foldlog.errors import Misconfigured
+from foldlog.flow import inbox
+from foldlog.flow.breaker import CLOSED, HALF_OPEN, OPEN, Circuit
+from foldlog.testing.kit import FakeClock
+from tests.unit.bank import Open, Opened, account
+from tests.unit.site import Site, turns, until
+
+QUICK = Breaker(keys=4, rate=0.5, window=60, pause=5, ceiling=15, probes=2)
+
+
+def circuit(breaker=QUICK):
+    clock = FakeClock()
+    return Circuit(breaker, clock), clock
+
+
+def call(it, key, failed):
+    ticket = it.begin()
+    assert ticket is not None
+    return it.end(ticket, {} if failed is None else {key: failed})
+
+
+def calls(it, results):
+    """Calls written as text: each key in lower case went right, in upper case failed."""
+    for one in results:
+        call(it, one.lower(), failed=one.isupper())
+
+
+@pytest.mark.parametrize(
+    ("results", "state"),
+    [
+        ("abcdefgh", CLOSED),
+        ("aBcD", OPEN),
+        ("BDac", CLOSED),  # looked at when something fails
+        ("BDacE", OPEN),  # D, a, c and E
+        ("ABC", CLOSED),  # too few keys to tell
+        ("AAAAAAAAAAAA", CLOSED),  # one poison key, however often
+        ("abcAAAA", CLOSED),
+        ("abcAaAaA", CLOSED),
+        ("ABabCcdD", CLOSED),  # a key counts by its last call
+        ("ABabCdD", OPEN),
+        ("ABcdcD", OPEN),
+        ("ABCD", OPEN),
+        ("abcdefABCD", OPEN),
+    ],
+)
+def test_it_opens_when_many_of_the_last_keys_failed(results, state):
+    it, _ = circuit()
+    for one in results:
+        if it.state == OPEN:
+            break
+        call(it, one.lower(), failed=one.isupper())
+    assert it.state == state
+
+
+def test_what_is_older_than_the_window_does_not_count():
+    it, clock = circuit()
+    calls(it, "ABC")
+    clock.advance(61)
+    calls(it, "Dab")
+    assert it.state == CLOSED
+    calls(it, "C")
+    assert it.state == OPEN
+
+
+def test_a_call_that_tells_nothing_counts_for_nothing():
+    it, _ = circuit()
+    for key in "abcd":
+        assert not call(it, key, None)
+    calls(it, "ABC")
+    assert it.state == CLOSED
+    assert call(it, "d", failed=True)
+
+
+def test_open_lets_nothing_through_then_probes_and_closes():
+    it, clock = circuit()
+    calls(it, "ABCD")
+    assert (it.state, it.free(), it.begin()) == (OPEN, 0, None)
+    clock.advance(4.9)
+    assert it.begin() is None
+    clock.advance(0.1)
+    assert (it.state, it.free()) == (HALF_OPEN, 2)
+    first, second = it.begin(), it.begin()
+    assert first.probe
+    assert second.probe
+    assert it.begin() is None
+    assert not it.end(first, {"a": True})
+    assert it.end(second, {"b": False})
+    assert it.state == CLOSED
+    calls(it, "AB")
+    assert it.state == CLOSED  # what was before is forgotten
+
+
+def test_when_all_probes_fail_it_opens_for_twice_as_long_up_to_the_ceiling():
+    it, clock = circuit()
+    calls(it, "ABCD")
+    for pause in (10, 15, 15):
+        clock.advance(15)
+        calls(it, "A")
+        calls(it, "B")
+        assert it.state == OPEN
+        assert it.until == clock.now() + pause * 1_000_000
+
+
+def test_a_probe_that_tells_nothing_is_given_back():
+    it, clock = circuit()
+    calls(it, "ABCD")
+    clock.advance(5)
+    for _ in range(5):
+        call(it, "a", None)
+    assert it.free() == 2
+    calls(it, "AB")
+    assert it.state == OPEN
+
+
+def test_closed_too_early_it_waits_longer_and_after_a_good_time_as_at_first():
+    it, clock = circuit()
+    calls(it, "ABCD")
+    clock.advance(5)
+    calls(it, "a")
+    calls(it, "ABCD")
+    assert it.until == clock.now() + 10_000_000
+    clock.advance(10)
+    calls(it, "a")
+    clock.advance(61)
+    calls(it, "ABCD")
+    assert it.until == clock.now() + 5_000_000
+
+
+def test_what_began_in_an_earlier_round_counts_no_more():
+    it, clock = circuit()
+    late = [it.begin() for _ in range(9)]
+    calls(it, "ABCD")
+    assert not it.end(late.pop(), {"x": False})
+    clock.advance(5)
+    assert not it.end(late.pop(), {"x": False})
+    probe = it.begin()
+    calls(it, "a")
+    assert it.state == CLOSED
+    for ticket in (probe, *late):
+        assert not it.end(ticket, {"x": True})
+    assert it.state == CLOSED
+
+
+def test_without_a_breaker_all_calls_go_through():
+    it, _ = circuit(None)
+    calls(it, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert it.state == CLOSED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keys": 1},
+        {"keys": 2.0},
+        {"keys": 1_001},
+        {"probes": 0},
+        {"probes": True},
+        {"rate": 0},
+        {"rate": 0.05},
+        {"rate": 1.1},
+        {"rate": float("nan")},
+        {"window": 0},
+        {"pause": 0},
+        {"pause": 10, "ceiling": 5},
+        {"ceiling": float("inf")},
+    ],
+)
+def test_a_breaker_that_could_not_work_is_misconfigured(wrong):
+    with pytest.raises(Misconfigured, match="Breaker wants"):
+        Breaker(**wrong)
+
+
+# ---------------------------------------------------------------- with a handler
+
+
+class Outside:
+    """What a handler calls: up or down."""
+
+    def __init__(self):
+        self.down = True
+        self.calls = []
+
+    def call(self, event, ctx):
+        self.calls.append((ctx.recorded.key, ctx.attempt))
+        if self.down:
+            raise ConnectionError("nobody answers")
+
+
+async def opened(app, count):
+    for number in range(count):
+        await app.send(account, f"{number:03}", Open("x"))
+
+
+def test_while_the_outside_is_down_events_wait_and_no_attempt_is_counted(site, clock, caplog):
+    outside = Outside()
+
+    @handler("mail", retry=Backoff(3, 1, 5), concurrency=4, breaker=QUICK)
+    async def mail(event: Opened, ctx: Context) -> None:
+        outside.call(event, ctx)
+
+    async def main():
+        async with site.app([account, mail]).open(functions=False) as app:
+            await opened(app, 100)
+        async with site.app([account, mail]) as app:
+            start = clock.now()
+            await until(lambda: clock.now() > start + 3 * 3600 * 1_000_000)  # hours
+            circuit = app.runner("handler.mail").circuit
+            assert circuit.state in {OPEN, HALF_OPEN}
+            assert await app.dead_letters(mail) == []
+            tried = {key for key, attempt in outside.calls if attempt == 1}
+            assert len(tried) == 100  # each had its turn as a probe
+            rows = [item async for item in inbox.items(app.system.store, "handler.mail")]
+            assert len([item for item in rows if item.attempts]) <= 8  # those that were under way when it opened
+            outside.down = False
+            outside.calls.clear()
+            await app.settle()
+            assert circuit.state == CLOSED
+            assert {key for key, _ in outside.calls} == {f"{number:03}" for number in range(100)}
+            assert len(outside.calls) == 100
+            assert await app.dead_letters(mail) == []
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(main())
+    told = [record.getMessage() for record in caplog.records]
+    assert any(one.startswith("handler.mail: its breaker is open, events wait for 5 seconds") for one in told)
+    assert told[-1] == "handler.mail: its breaker is closed again"
+    assert "ConnectionError: nobody answers" in caplog.text
+
+
+def test_a_poison_key_alone_opens_nothing_and_holds_up_no_other(site, clock):
+    seen = []
+
+    @handler("mail", retry=Backoff(50, 0.1, 0.1), breaker=Breaker(keys=2, rate=0.6))
+    async def mail(event: Opened, ctx: Context) -> None:
+        if ctx.recorded.key == "000":
+            raise ValueError("poison")
+        seen.append(ctx.recorded.key)
+
+    async def main():
+        async with site.app([account, mail]) as app:
+            await opened(app, 30)
+            await app.settle()
+            assert len(seen) == 29
+            (letter,) = await app.dead_letters(mail)
+            assert letter.attempts == 50
+            assert app.runner("handler.mail").circuit.state == CLOSED
+
+    asyncio.run(main())
+
+
+def test_verdicts_open_nothing(site):
+    @handler("mail", retry=Backoff(3, 1, 1), breaker=QUICK)
+    async def mail(event: Opened, ctx: Context) -> DeadLetter | Retry:
+        return Retry(1) if ctx.attempt < 3 and int(ctx.recorded.key) % 2 else DeadLetter("no")
+
+    async def main():
+        async with site.app([account, mail]) as app:
+            await opened(app, 20)
+            await app.settle()
+            assert len(await app.dead_letters(mail)) == 20
+            assert app.runner("handler.mail").circuit.state == CLOSED
+
+    asyncio.run(main())
+
+
+def test_switched_off_all_of_them_are_dead(site):
+    outside = Outside()
+
+    @handler("mail", retry=Backoff(2, 1, 1), breaker=None)
+    async def mail(event: Opened, ctx: Context) -> None:
+        outside.call(event, ctx)
+
+    async def main():
+        async with site.app([account, mail]) as app:
+            await opened(app, 30)
+            await app.settle()
+            assert len(await app.dead_letters(mail)) == 30
+
+    asyncio.run(main())
+
+
+def test_stopping_while_it_is_open_ends_at_once_and_the_next_run_goes_on(site, clock):
+    outside = Outside()
+
+    @handler("mail", breaker=QUICK, concurrency=2)
+    async def mail(event: Opened, ctx: Context) -> None:
+        outside.call(event, ctx)
+
+    async def main():
+        async with site.app([account, mail]) as app:
+            await opened(app, 20)
+            await until(lambda: app.runner("handler.mail").circuit.state == OPEN)
+            await turns()
+        outside.down = False
+        async with site.app([account, mail]) as app:
+            await app.settle()
+        assert {key for key, _ in outside.calls} == {f"{number:03}" for number in range(20)}
+
+    asyncio.run(main())
+
+
+def test_a_page_that_fails_is_no_sign_before_its_events_fail_alone(site):
+    seen = []
+
+    @handler("mail", page=50, concurrency=1, retry=Backoff(3, 1, 1), breaker=Breaker(keys=2, rate=0.6))
+    async def mail(events: list[Recorded[Opened]]) -> None:
+        if any(event.key == "031" for event in events):
+            raise ValueError("poison")
+        seen.extend(event.key for event in events)
+
+    async def main():
+        async with site.app([account, mail]).open(functions=False) as app:
+            await opened(app, 50)
+        async with site.app([account, mail]) as app:
+            await app.settle()
+            assert sorted(seen) == [f"{number:03}" for number in range(50) if number != 31]
+            assert [letter.key for letter in await app.dead_letters(mail)] == ["031"]
+            assert app.runner("handler.mail").circuit.state == CLOSED
+
+    asyncio.run(main())
+
+
+def test_pages_are_probed_by_single_events(site, clock):
+    down, sizes = True, []
+
+    @handler("mail", page=10, concurrency=1, retry=Backoff(3, 1, 1), breaker=QUICK)
+    async def mail(events: list[Opened]) -> None:
+        sizes.append(len(events))
+        if down:
+            raise ConnectionError("nobody answers")
+
+    async def main():
+        nonlocal down
+        async with site.app([account, mail]).open(functions=False) as app:
+            await opened(app, 40)
+        async with site.app([account, mail]) as app:
+            circuit = app.runner("handler.mail").circuit
+            await until(lambda: circuit.state == OPEN)
+            del sizes[:]
+            start = clock.now()
+            await until(lambda: clock.now() > start + 3600 * 1_000_000)
+            assert set(sizes) == {1}
+            down = False
+            await app.settle()
+            assert max(sizes) > 1
+            assert await app.dead_letters(mail) == []
+
+    asyncio.run(main())
+
+
+def test_a_lost_lease_does_not_close_it(clock):
+    outside = Outside()
+
+    runner, lost = None, []
+
+    @handler("mail", breaker=Breaker(keys=4, pause=300, ceiling=300))
+    async def mail(event: Opened, ctx: Context) -> None:
+        outside.call(event, ctx)
+
+    def lose(link, batch):
+        if not lost and runner.circuit.state == OPEN and any(row.key.key == "handler.mail" for row in batch.rows):
+            lost.append(True)
+            raise Conflict("row checkpoints/handler.mail", 1, 2, row="checkpoints/handler.mail")
+
+    async def main():
+        nonlocal runner
+        async with Site(clock=clock).app([account, mail]) as app:
+            runner = app.runner("handler.mail")
+            app.link.before = lose
+            await opened(app, 10)
+            await until(lambda: runner.circuit.state == OPEN)
+            await until(lambda: lost)
+            await until(lambda: runner.owns)
+            assert runner.circuit.state == OPEN
+            outside.down = False
+            await app.settle()
+            assert {key for key, _ in outside.calls} == {f"{number:03}" for number in range(10)}
+
+    asyncio.run(main())
