@@ -101,8 +101,10 @@ class _Reading:
         if reader.tag != writer.tag:
             self._gap(path, TAG, f"is read by the tag {_tag(reader)}, and was written with {_tag(writer)}")
         ours, theirs = list(reader.fields.items()), list(writer.fields.items())
-        for number, ((name, field), (_, written)) in enumerate(zip(ours, theirs, strict=False)):
+        for number, ((name, field), (before, written)) in enumerate(zip(ours, theirs, strict=False)):
             here = f"{path}[{number}]"
+            if name != before:
+                self._gap(here, TYPE, f"was the place of {before!r}, is now that of {name!r}")
             if UNSET in (field.default, written.default):
                 self._gap(here, MISSING, "may have been left out, so that the places no longer tell which is which")
             self.types(field.type, written.type, f"{here} ({name})")
