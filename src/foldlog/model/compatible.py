@@ -119,8 +119,8 @@ class _Reading:
         if any(side.head == "any" for side in reader.sides):
             return
         for side in writer.sides:
-            if side.head == "Literal":
-                self._values(reader, side.args, path)
+            if side.head in ("Literal", "None"):
+                self._values(reader, side.args or (None,), path)
             elif isinstance(known := self._writer.get(side.head), Values) and not known.flags:
                 self._values(reader, known.values, path)
             else:
@@ -197,8 +197,7 @@ class _Reading:
         elif isinstance(theirs, Object) and not theirs.array and reader.head == "dict":
             self._opened(reader, theirs, path)
         elif isinstance(theirs, Values):
-            if ours != theirs and (reader.head != "int" or reader.bounds):
-                self._gap(path, VALUES, f"flags that are set together cannot be read as {reader}")
+            self._flags(reader, theirs, path)
         elif ours is not None or theirs is not None:
             self._gap(path, TYPE, f"{writer} cannot be read as {reader}")
         elif writer.head in ARRAYS:
@@ -209,6 +208,15 @@ class _Reading:
             self._bounded(reader, writer, path)
         elif not _scalar_fits(reader, writer):
             self._gap(path, TYPE, f"{writer} cannot be read as {reader}")
+
+    def _flags(self, reader: Type, writer: Values, path: str) -> None:
+        """Flags that may be set together: a whole number."""
+        bits = [one for one in writer.values if isinstance(one, int)]
+        written = Type("int", (), (("ge", 0), ("le", sum(bits))))
+        ours = self._reader.get(reader.head)
+        known = isinstance(ours, Values) and ours.flags and set(bits) <= set(ours.values)
+        if not known and (ours is not None or not _scalar_fits(reader, written)):
+            self._gap(path, VALUES, f"flags that are set together cannot be read as {reader}")
 
     def _opened(self, reader: Type, writer: Object, path: str) -> None:
         """A class that is now read as a dict."""
@@ -222,13 +230,14 @@ class _Reading:
     def _keys(self, reader: Type, writer: Type, path: str) -> None:
         if reader.head in ("str", "any") and not reader.bounds:
             return
-        same_values = self._reader.get(reader.head) == self._writer.get(writer.head)
-        if reader.head == writer.head == "Literal":
-            fits = set(reader.args) >= set(writer.args)
-        elif isinstance(self._reader.get(reader.head), Values):
-            fits = same_values
+        known = self._writer.get(writer.head)
+        values = known.values if isinstance(known, Values) and not known.flags else writer.args
+        if values and all(isinstance(one, str) for one in values):
+            fits = all(self._takes(reader, one) for one in values)
+        elif known is not None or reader.args or writer.args:
+            fits = known is not None and self._reader.get(reader.head) == known
         else:
-            fits = reader.head == writer.head and not reader.args and _implied(reader, dict(writer.bounds))
+            fits = reader.head == writer.head and _scalar_fits(reader, writer)
         if not fits:
             self._gap(path, TYPE, f"keys of type {writer} cannot be read as {reader}")
 
@@ -263,6 +272,8 @@ class _Reading:
 
 def _scalar_fits(reader: Type, writer: Type) -> bool:
     bounds = dict(writer.bounds)
+    if reader.head == writer.head == "int":
+        return _implied(_closed(reader), dict(_closed(writer).bounds))
     if reader.head == writer.head:
         return _implied(reader, bounds)
     if writer.head == "int" and reader.head == "float":
@@ -272,6 +283,18 @@ def _scalar_fits(reader: Type, writer: Type) -> bool:
     if writer.head in ("int", "float") and reader.head == "decimal":
         return True
     return reader.head == "str" and writer.head in STRINGS and not reader.bounds
+
+
+def _closed(whole: Type) -> Type:
+    """Whole numbers above 0 are those from 1 on."""
+    bounds: dict[str, Any] = dict(whole.bounds)
+    if "gt" in bounds:
+        above = bounds.pop("gt") + 1
+        bounds["ge"] = max(above, bounds.get("ge", above))
+    if "lt" in bounds:
+        below = bounds.pop("lt") - 1
+        bounds["le"] = min(below, bounds.get("le", below))
+    return Type("int", (), tuple(bounds.items()))
 
 
 def _implied(reader: Type, written: dict[str, Any]) -> bool:

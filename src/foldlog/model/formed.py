@@ -108,7 +108,14 @@ def _default(field: inspect.Field) -> str:
     if field.required:
         return ""
     if field.default is not msgspec.NODEFAULT and not isinstance(field.default, msgspec.UnsetType):
-        return repr(msgspec.json.decode(msgspec.json.encode(field.default, order="sorted")))
+        return repr(_as_json(field.default))
     if field.default_factory is not msgspec.NODEFAULT:
         return next((text for kind, text in _EMPTY if field.default_factory is kind), MADE)
     return UNSET
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        # The order of a set differs from process to process, and the members of an Enum have none.
+        return sorted(map(_as_json, value), key=repr)
+    return msgspec.json.decode(msgspec.json.encode(value))

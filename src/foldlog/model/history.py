@@ -174,7 +174,7 @@ def _one_object(raw: dict[str, Any], classes: set[str], where: str) -> Object:
         raise Invalid(f"{where}: the fields of an array are a list of pairs")
     found: dict[str, Field] = {}
     for pair in pairs:
-        if len(pair) != 2 or not isinstance(pair[0], str) or pair[0] in found:  # noqa: PLR2004  # a pair
+        if not _is_pair(pair) or not isinstance(pair[0], str) or pair[0] in found:
             raise Invalid(f"{where}: a field is a name and a text, and each name stands once")
         try:
             found[pair[0]] = parse_field(pair[1], classes)
@@ -182,6 +182,10 @@ def _one_object(raw: dict[str, Any], classes: set[str], where: str) -> Object:
             raise Invalid(f"{where}, field {pair[0]!r}: {error.message}") from error
     closed, omits = (_flag(raw, name, where) for name in ("closed", "omits"))
     return Object(found, (tag[0], tag[1]) if tag else None, array, closed, omits)
+
+
+def _is_pair(raw: Any) -> bool:
+    return isinstance(raw, list | tuple) and len(raw) == len(("name", "text"))
 
 
 def _object(raw: Any, where: str) -> dict[str, Any]:
