@@ -71,3 +71,7 @@ SWITCH = 0.0005  # a serving process hands the interpreter from thread to thread
 STOP = 30.0  # a stopping worker waits this long for running attempts
 IMPORT_BATCH = 1_000  # lines of an import in one commit
 LINE_BYTES = 2_097_152  # one line of an import: an event and its envelope
+
+LOCK_BYTES = 16_777_216  # a lock file: thousands of types with their histories; it is read into memory
+LOCK_SHAPES = 1_000  # shapes kept of one version: more means that a version should have been raised long ago
+SHAPE_CHARS = 65_536  # one field as text; the longest are Literals with many values

@@ -121,7 +121,7 @@ def test_an_upcast_says_where_it_leads():
         ("account.opened", 3, b'{"owner":5,"country":"NZ"}', "json", "Expected `str`"),
         ("account.opened", 4, b"{}", "json", "has version 4; this code knows version 3"),
         ("account.closed", 2, b"{}", "json", "has version 2; this code knows version 1"),
-        ("unknown", 1, b"{}", "json", "is not known: no listed part names its type"),
+        ("unknown", 1, b"{}", "json", "is not known to this app: no listed part names its type"),
         ("account.closed", 1, b"{}", "sealed", "encoding 'sealed'"),
     ],
 )
@@ -163,9 +163,82 @@ def test_an_unknown_command_is_refused_and_the_known_ones_are_named():
         schemas().command_from_outside("account.burn", "{}")
     with pytest.raises(Invalid, match="known: none"):
         schemas(commands=[]).command_type("x")
-    for name, version in (("account.burn", 1), ("account.open", 2)):
-        with pytest.raises(Undecodable, match="not known to this app"):
+    for name, version, why in (
+        ("account.burn", 1, "command 'account.burn' version 1 is not known to this app"),
+        ("account.open", 2, "command 'account.open' has version 2; this code knows version 1"),
+    ):
+        with pytest.raises(Undecodable, match=why):
             schemas().decode_command(name, version, b"{}")
+
+
+@command("account.settle", version=3)
+class Settle:
+    amount: int
+    why: str
+
+
+COMMAND_STEPS = [
+    Upcast("account.pay", 1, lambda old: {"amount": old["sum"]}, to=("account.settle", 2)),
+    Upcast("account.settle", 1, lambda old: {"amount": old["total"]}),
+    Upcast("account.settle", 2, lambda old: {**old, "why": "??"}),
+]
+
+
+def test_a_stored_command_of_an_older_version_is_read_as_the_newest():
+    system = schemas(*STEPS, *COMMAND_STEPS, commands=(Open, Settle))
+    assert system.decode_command("account.settle", 3, b'{"amount":5,"why":"x"}') == Settle(5, "x")
+    assert system.decode_command("account.settle", 2, b'{"amount":5}') == Settle(5, "??")
+    assert system.decode_command("account.settle", 1, b'{"total":5}') == Settle(5, "??")
+    assert system.decode_command("account.pay", 1, b'{"sum":5}') == Settle(5, "??")
+    assert read(system, "account.opened", 2, b'{"owner":"Ann"}') == Opened("Ann", "??")
+    with pytest.raises(Undecodable, match=r"Upcast\(account.settle 1 .* failed: KeyError"):
+        system.decode_command("account.settle", 1, b"{}")
+    with pytest.raises(Undecodable, match="version 4; this code knows version 3"):
+        system.decode_command("account.settle", 4, b"{}")
+    with pytest.raises(Undecodable, match="is not known to this app"):
+        read(system, "account.settle", 1, b'{"total":5}')
+
+
+def test_where_upcasts_lead_is_told_for_events_and_for_commands():
+    system = schemas(*STEPS, *COMMAND_STEPS, commands=(Open, Settle))
+    assert system.leads("event", "account.opened", 1) == ("account.opened", 3)
+    assert system.leads("event", "account.opened", 3) == ("account.opened", 3)
+    assert system.leads("command", "account.pay", 1) == ("account.settle", 3)
+    assert system.leads("event", "account.pay", 1) is None
+    assert system.leads("command", "account.settle", 4) is None
+    assert {mark.name for mark, _ in system.types()} == {
+        "account.opened",
+        "account.closed",
+        "account.open",
+        "account.settle",
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([], "command 'account.settle' is at version 3, and no Upcast starts at version 1"),
+        (COMMAND_STEPS[1:2], "leads to 'account.settle' version 2"),
+        ([*COMMAND_STEPS, Upcast("account.settle", 3, country, to=("account.settle", 1))], "circle"),
+        ([*COMMAND_STEPS, Upcast("old", 1, country, to=("account.opened", 3))], None),
+    ],
+)
+def test_chains_of_commands_are_checked_like_those_of_events(steps, why):
+    if why is None:
+        assert Schemas([Opened], [Settle], [*STEPS, *steps]).leads("event", "old", 1) == ("account.opened", 3)
+        return
+    with pytest.raises(Misconfigured, match=why):
+        Schemas([Opened], [Settle], [*STEPS, *steps])
+
+
+def test_an_upcast_to_a_name_of_both_an_event_and_a_command_is_refused():
+    @command("account.closed")
+    class Close:
+        pass
+
+    assert Schemas([Closed], [Close], []).command_names() == ("account.closed",)
+    with pytest.raises(Misconfigured, match="stored name of an event and of a command: give one of them another name"):
+        Schemas([Closed], [Close], [Upcast("gone", 1, country, to=("account.closed", 1))])
 
 
 def test_a_field_that_the_command_does_not_have_is_refused():

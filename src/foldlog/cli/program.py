@@ -11,6 +11,7 @@ from foldlog.cli.events import events
 from foldlog.cli.letters import dead_letters
 from foldlog.cli.output import safe, to_json
 from foldlog.cli.running import check, run_app
+from foldlog.cli.schemas import schema
 from foldlog.cli.sending import send
 from foldlog.cli.target import as_written
 from foldlog.cli.transfer import export_log, import_log
@@ -59,7 +60,7 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log):
+for _command in (run_app, check, schema, send, events, views, dead_letters, export_log, import_log):
     program.add_command(_command)
 
 

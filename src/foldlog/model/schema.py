@@ -1,6 +1,6 @@
 """Stored names to types: one class a name, and chains of upcasts from every older version to it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,8 @@ class Upcast:
     """One step from an old shape to a newer one: `change(old) -> new`, on the JSON object of the body.
 
     It leads from (`name`, `version`) to the next version, or to `to`, another (name, version), where an event was
-    renamed. Chains are checked when the app starts. `change` is pure and gets a dict of its own.
+    renamed. Commands take the same steps, since retries and dead letters keep them. Chains are checked when the app
+    starts. `change` is pure and gets a dict of its own.
     """
 
     __slots__ = ("change", "source", "target")
@@ -48,7 +49,10 @@ class Schemas:
         self._codecs: dict[type, tuple[Stored, Codec[Any]]] = {}
         self._events = self._by_name(events)
         self._commands = self._by_name(commands)
-        self._steps = _steps(upcasts, {name: mark.version for name, (_, mark) in self._events.items()})
+        newest = {name: mark.version for name, (_, mark) in self._events.items()}
+        newest_commands = {name: mark.version for name, (_, mark) in self._commands.items()}
+        self._steps, self._command_steps = _steps(upcasts, newest, newest_commands)
+        self._command_decoders: dict[Version, Callable[[bytes], Any]] = {}
 
     def kind(self, category: str, type: str, schema: int, encoding: str) -> Kind:
         """A Kind that decodes: the factory that engines are given."""
@@ -80,11 +84,12 @@ class Schemas:
         return self._commands[name][0]
 
     def decode_command(self, name: str, version: int, body: bytes) -> Any:
-        """A command that Foldlog stored. Errors: `Undecodable`."""
-        found = self._commands.get(name)
-        if found is None or found[1].version != version:
-            raise Undecodable(f"command {name!r} version {version} is not known to this app")
-        return self._codecs[found[0]][1].decode(body)
+        """A command that Foldlog stored, upcast to the newest version. Errors: `Undecodable`."""
+        decode = self._command_decoders.get((name, version))
+        if decode is None:
+            decode = _reader("command", name, version, self._commands, self._command_steps, self._codecs)
+            self._command_decoders[name, version] = decode
+        return decode(body)
 
     def command_from_outside(self, name: str, data: bytes | str) -> Any:
         """A command from text that somebody else wrote. Errors: `Invalid`."""
@@ -97,6 +102,16 @@ class Schemas:
     def command_names(self) -> tuple[str, ...]:
         """The stored names of all listed commands."""
         return tuple(sorted(self._commands))
+
+    def types(self) -> list[tuple[Stored, type]]:
+        """Every listed event and command: what it says of itself, and its class."""
+        return [(mark, cls) for cls, (mark, _) in self._codecs.items()]
+
+    def leads(self, kind: str, name: str, version: int) -> Version | None:
+        """The listed (name, version) that upcasts turn this version of an "event" or "command" into; None for none."""
+        steps, known = (self._steps, self._events) if kind == "event" else (self._command_steps, self._commands)
+        end = _chain((name, version), steps)[1]
+        return end if end[0] in known and known[end[0]][1].version == end[1] else None
 
     def _mark(self, cls: type) -> Stored:
         return self._codecs[cls][0]
@@ -119,43 +134,83 @@ class Schemas:
     def _decoder(self, name: str, version: int, encoding: str) -> Callable[[bytes], Any]:
         if encoding != "json":
             return _refuse(f"bodies in encoding {encoding!r} cannot be read by this version of foldlog")
-        chain: list[Upcast] = []
-        here: Version = (name, version)
-        while here in self._steps:
-            chain.append(self._steps[here])
-            here = chain[-1].target
-        known = self._events.get(here[0])
-        if known is None:
-            return _refuse(f"event {name!r} version {version} is not known: no listed part names its type")
-        if here[1] != known[1].version:
-            return _refuse(f"event {name!r} has version {version}; this code knows version {known[1].version}")
-        codec = self._codecs[known[0]][1]
-        return _upcasting(codec, chain) if chain else codec.decode
+        return _reader("event", name, version, self._events, self._steps, self._codecs)
 
 
-def _steps(upcasts: Iterable[Upcast], newest: dict[str, int]) -> dict[Version, Upcast]:
+def _reader(
+    kind: str,
+    name: str,
+    version: int,
+    listed: Mapping[str, tuple[type, Stored]],
+    steps: Mapping[Version, Upcast],
+    codecs: Mapping[type, tuple[Stored, Codec[Any]]],
+) -> Callable[[bytes], Any]:
+    chain, end = _chain((name, version), steps)
+    known = listed.get(end[0])
+    if known is None:
+        return _refuse(f"{kind} {name!r} version {version} is not known to this app: no listed part names its type")
+    if end[1] != known[1].version:
+        return _refuse(f"{kind} {name!r} has version {version}; this code knows version {known[1].version}")
+    codec = codecs[known[0]][1]
+    return _upcasting(codec, chain) if chain else codec.decode
+
+
+def _chain(start: Version, steps: Mapping[Version, Upcast]) -> tuple[list[Upcast], Version]:
+    """The upcasts from a version on, and where they end."""
+    chain: list[Upcast] = []
+    here = start
+    while here in steps:
+        chain.append(steps[here])
+        here = chain[-1].target
+    return chain, here
+
+
+def _steps(
+    upcasts: Iterable[Upcast], events: Mapping[str, int], commands: Mapping[str, int]
+) -> tuple[dict[Version, Upcast], dict[Version, Upcast]]:
+    """The steps of events and those of commands: where its chain ends says which one an upcast is for."""
     steps: dict[Version, Upcast] = {}
     for step in upcasts:
         if step.source in steps:
             raise Misconfigured(f"two upcasts start at {step.source[0]!r} version {step.source[1]}")
         steps[step.source] = step
+    of_events: dict[Version, Upcast] = {}
+    of_commands: dict[Version, Upcast] = {}
     for step in steps.values():
-        seen, here = {step.source}, step.target
-        while here in steps:
-            if here in seen:
-                raise Misconfigured(f"{step} goes round in a circle")
-            seen.add(here)
-            here = steps[here].target
-        if newest.get(here[0]) != here[1]:
-            raise Misconfigured(f"{step} leads to {here[0]!r} version {here[1]}, which is no listed event's version")
+        name, version = _end(step, steps)
+        if name in events and name in commands:
+            raise Misconfigured(
+                f"{step} leads to {name!r}, which is the stored name of an event and of a command: give one of them "
+                "another name"
+            )
+        if version not in (events.get(name), commands.get(name)):
+            raise Misconfigured(
+                f"{step} leads to {name!r} version {version}, which is no listed event's version, and no command's"
+            )
+        (of_events if name in events else of_commands)[step.source] = step
+    _check_complete("event", events, of_events)
+    _check_complete("command", commands, of_commands)
+    return of_events, of_commands
+
+
+def _end(step: Upcast, steps: Mapping[Version, Upcast]) -> Version:
+    seen, here = {step.source}, step.target
+    while here in steps:
+        if here in seen:
+            raise Misconfigured(f"{step} goes round in a circle")
+        seen.add(here)
+        here = steps[here].target
+    return here
+
+
+def _check_complete(kind: str, newest: Mapping[str, int], steps: Mapping[Version, Upcast]) -> None:
     for name, version in newest.items():
-        missing = [older for older in range(1, version) if (name, older) not in steps]
+        missing = next((older for older in range(1, version) if (name, older) not in steps), 0)
         if missing:
             raise Misconfigured(
-                f"event {name!r} is at version {version}, and no Upcast starts at version {missing[0]}: events of that "
+                f"{kind} {name!r} is at version {version}, and no Upcast starts at version {missing}: {kind}s of that "
                 "version could not be read"
             )
-    return steps
 
 
 def _refuse(why: str) -> Callable[[bytes], Any]:
