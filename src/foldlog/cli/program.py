@@ -9,6 +9,7 @@ import click
 import foldlog
 from foldlog.cli.events import events
 from foldlog.cli.letters import dead_letters
+from foldlog.cli.making import new
 from foldlog.cli.output import safe, to_json
 from foldlog.cli.running import check, run_app
 from foldlog.cli.sending import send
@@ -59,7 +60,7 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log):
+for _command in (new, run_app, check, send, events, views, dead_letters, export_log, import_log):
     program.add_command(_command)
 
 
