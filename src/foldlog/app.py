@@ -259,7 +259,8 @@ class App:
             try:
                 yield Blocking(self, portal)
             finally:
-                portal.call(self._stop())
+                if not portal.forked:  # in a forked process what is open is the parent's
+                    portal.call(self._stop())
         finally:
             portal.close()
 

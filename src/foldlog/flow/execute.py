@@ -121,7 +121,10 @@ class Execute:
             raise Invalid(f"the key of {send.decider!r} is a text, not {type(send.key).__name__}")
         if type(send.command) not in decision.commands:
             known = ", ".join(sorted(one.__name__ for one in decision.commands))
-            raise Invalid(f"decider {send.decider!r} takes {known}, not {type(send.command).__name__}")
+            again = ""
+            if any(one.__name__ == type(send.command).__name__ for one in decision.commands):
+                again = ": it is another class of that name; was its module imported twice, or its cell run again?"
+            raise Invalid(f"decider {send.decider!r} takes {known}, not {type(send.command).__name__}{again}")
         return decision, stream_of(send.decider, send.key)
 
     async def _once(self, run: "_Run") -> Receipt:
