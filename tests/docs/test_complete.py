@@ -57,7 +57,8 @@ def test_every_command_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize("name", foldlog.__all__)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
-    text = "".join(page.read_text("utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
+    written = [page for page in sorted((DOCS / "reference").glob("*.md")) if not page.name.startswith("api-")]
+    text = "".join(page.read_text("utf-8") for page in written)  # by somebody, for readers; api-* has every name anyhow
     assert re.search(rf"^## {name}$|`@?{name}[`(]", text, re.MULTILINE), name
 
 

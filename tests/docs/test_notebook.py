@@ -1,4 +1,4 @@
-"""The cells of docs/how-to/notebooks.md, run by IPython in a loop that goes on running between them, as in a notebook."""
+"""The cells of docs/how-to/notebooks.md, run by IPython in a loop that goes on between them, as in a notebook."""
 
 import asyncio
 
