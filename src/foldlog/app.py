@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from foldlog import limits
-from foldlog.errors import Invalid, NotFound, Unavailable
+from foldlog.errors import Invalid, Misconfigured, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
@@ -55,6 +55,8 @@ class App:
         lease: float = limits.LEASE,
         command_window: float = limits.COMMAND_WINDOW,
     ) -> None:
+        if not isinstance(url, str) or not isinstance(parts, Sequence):
+            raise Misconfigured("write App(url, parts): a text like 'sqlite:bank.db', and a list of parts")
         self.url, self.parts = url, tuple(parts)
         self._build: Callable[[], System] = lambda: build(
             url, self.parts, clock=clock, ids=ids, lease=lease, command_window=command_window
@@ -104,6 +106,10 @@ class App:
         The same `command_id` a second time, within the window, does nothing and gives the first answer. Errors:
         `Rejected` by the decider; `Invalid` for what breaks a rule; `Conflict` after too many races; `Unavailable`.
         """
+        if not isinstance(decider, Decider | str):
+            raise Invalid(self.system.unlisted(decider, "a decider"))
+        if principal is not None and not isinstance(principal, Principal):
+            raise Invalid(f"bad principal {principal!r}: write Principal(actor)")
         origin = Origin(tenant, command_id, principal or Principal(), correlation, "", traceparent, headers or {})
         return await self.system.execute.send(Send(decider, key, command), origin)
 
@@ -138,9 +144,11 @@ class App:
         if isinstance(part, Decider):
             decision = self.system.decisions.get(part.category)
             if decision is None or decision.decider is not part:
-                raise Invalid(f"{part!r} is not in this app's list of parts")
+                raise Invalid(self.system.unlisted(part, "a projection or a decider"))
             return (await self.system.execute.state(decision, key, tenant))[0]
         view = self._view(part)
+        if after is not None and not isinstance(after, Receipt):
+            raise Invalid(f"bad after {after!r}: give the receipt that `send` returned")
         if after is not None and after.position is not None and not view.inline:
             await reached(self.system, self._worker, view, after.position, timeout)
         row_key = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
@@ -178,7 +186,9 @@ class App:
         `after` is a version for a stream and a position for all else, excluded; `limit` None reads to the end as it is
         when the last page is read. Errors: `Invalid`.
         """
-        query = Query(stream=query) if isinstance(query, str) else query or Query()
+        query = Query(stream=query) if isinstance(query, str) else Query() if query is None else query
+        if not isinstance(query, Query):
+            raise Invalid(f"bad query {query!r}: write a stream's id, like 'account-17', or a Query")
         return events(self.system.store, query, after, limit, backward=backward)
 
     async def settle(self, timeout: float = limits.SETTLE) -> None:
@@ -248,7 +258,8 @@ class App:
             try:
                 yield Blocking(self, portal)
             finally:
-                portal.call(self._stop())
+                if not portal.forked:  # in a forked process what is open is the parent's
+                    portal.call(self._stop())
         finally:
             portal.close()
 
@@ -278,7 +289,7 @@ class App:
     def _view(self, part: Projection[Any, Any]) -> View:
         view = self.system.views.get(part.name) if isinstance(part, Projection) else None
         if view is None or view.projection is not part:
-            raise Invalid(f"{part!r} is not in this app's list of parts")
+            raise Invalid(self.system.unlisted(part, "a projection"))
         return view
 
     def _function(self, part: Handler[Any] | Projection[Any, Any] | None) -> str | None:
@@ -286,9 +297,9 @@ class App:
             return None
         if isinstance(part, Projection):
             return self._view(part).name
-        effect = self.system.effects.get(part.name)
+        effect = self.system.effects.get(part.name) if isinstance(part, Handler) else None
         if effect is None or effect.handler is not part:
-            raise NotFound(f"{part!r} is not in this app's list of parts")
+            raise NotFound(self.system.unlisted(part, "a handler or a projection"))
         return effect.name
 
     def _nudge(self) -> None:

@@ -62,9 +62,17 @@ def load(module: str) -> Any:
 
 
 def load_file(path: Path) -> Any:
-    """A user's module, loaded from its file; its neighbours can be imported, as when Python runs the file."""
+    """A user's module, loaded from its file. Inside a package (the folders above with an `__init__.py`) it is imported
+    as a part of it; elsewhere its neighbours can be imported, as when Python runs the file."""
     path = path.resolve()
-    _look_in(path.parent)
+    parts = [] if path.stem == "__init__" else [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    _look_in(folder)
+    if folder != path.parent and all(part.isidentifier() for part in parts):
+        return _part_of_package(path, ".".join(parts))
     # The file's own name, so that a neighbour that imports it gets this module and not a second one.
     name = path.stem if path.stem not in sys.modules and path.stem.isidentifier() else f"foldlog_app_{len(sys.modules)}"
     spec = spec_from_file_location(name, path)
@@ -77,6 +85,24 @@ def load_file(path: Path) -> Any:
         del sys.modules[name]
         raise
     return module
+
+
+def _part_of_package(path: Path, name: str) -> Any:
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise _hidden(path, name) from error
+    if Path(module.__file__ or "").resolve() != path:
+        raise _hidden(path, name)
+    return module
+
+
+def _hidden(path: Path, name: str) -> Misconfigured:
+    return Misconfigured(
+        f"{path} is {name} by its folders; Python finds another {name.partition('.')[0]!r} first: rename the package"
+    )
 
 
 def _look_in(folder: Path) -> None:

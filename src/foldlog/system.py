@@ -48,6 +48,22 @@ class System:
         """What the runtime runs on events, in the order of the list of parts."""
         return [*self.views.values(), *self.effects.values()]
 
+    def unlisted(self, part: object, takes: str) -> str:
+        """What is wrong with a part that a caller named: `takes` says what could stand there."""
+        listed: list[object] = [one.decider for one in self.decisions.values()]
+        listed += [*(view.projection for view in self.views.values()), *(one.handler for one in self.effects.values())]
+        if any(one is part for one in listed):
+            return f"{part!r} cannot stand here: this takes {takes}"
+        if any(repr(one) == repr(part) for one in listed):
+            return f"{part!r} is another object than the one in this app's list of parts: is its module imported twice?"
+        why = ""
+        if isinstance(part, str):
+            why = ": name the part itself, not its name"
+        elif callable(part) and not isinstance(part, Decider | Projection | Handler):
+            why = ": is its decorator missing?"
+        known = ", ".join(map(repr, listed)) or "none"
+        return f"{part!r} is not in this app's list of parts{why} (listed: {known})"
+
 
 def build(
     url: str,
@@ -59,7 +75,7 @@ def build(
     command_window: float = limits.COMMAND_WINDOW,
 ) -> System:
     """Check the parts and wire them. Nothing is opened yet. Errors: `Misconfigured`, naming every fault found."""
-    if not 0 < lease < LONGEST or not 0 < command_window < LONGEST:
+    if not all(isinstance(one, int | float) and 0 < one < LONGEST for one in (lease, command_window)):
         raise Misconfigured(f"lease and command_window are seconds, more than 0 and less than {LONGEST:,.0f}")
     resolved = Resolved(parts)
     clock = clock or SystemClock()

@@ -13,6 +13,7 @@ import click
 from foldlog import errors, limits
 from foldlog.cli import program
 from foldlog.errors import FoldlogError
+from tests.docs import api
 from tests.docs.page import ROOT
 
 REFERENCE = ROOT / "docs/reference"
@@ -116,6 +117,9 @@ MADE: dict[str, tuple[str, Callable[[], str]]] = {
     "errors": ("errors.md", error_table),
     "exit-codes": ("cli.md", exit_table),
     "commands": ("cli.md", command_texts),
+    "api-app": ("api-app.md", api.app_text),
+    "api-names": ("api-names.md", api.names_text),
+    "api-testing": ("api-testing.md", api.testing_text),
 }
 
 

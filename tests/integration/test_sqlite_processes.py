@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from foldlog import App
 from foldlog.engines.sqlite import SqliteStore
-from foldlog.errors import Conflict, Unavailable
+from foldlog.errors import Conflict, Misconfigured, Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Condition
@@ -202,6 +203,62 @@ def test_a_store_refuses_after_a_fork(tmp_path):
         await store.close()
 
     asyncio.run(body())
+
+
+def child_says(work):
+    """Fork; the child ends at once with what `work` answers, and an alarm ends one that hangs."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        code = 1
+        try:
+            code = 0 if work() else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def refused(call):
+    try:
+        call()
+    except Misconfigured as error:
+        return "forked" in error.message
+    return False
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python 3.12 says so of every such fork
+def test_a_forked_process_is_refused_the_parent_s_app_and_its_file(tmp_path):
+    url = f"sqlite:{tmp_path}/log.db"
+    app = App(url, [])
+    anew = App(f"sqlite:{tmp_path}/./log.db", [])
+    elsewhere = App(f"sqlite:{tmp_path}/other.db", [])
+
+    def settled(other):
+        with other.blocking() as b:
+            b.settle()
+        return True
+
+    with app.blocking() as b:
+        assert child_says(lambda: refused(b.settle)) == 0
+        assert child_says(lambda: refused(lambda: settled(anew))) == 0
+        assert child_says(lambda: settled(elsewhere)) == 0
+        b.settle()
+    assert child_says(lambda: settled(anew)) == 0  # the parent has closed it
+
+
+def test_a_forked_process_leaves_its_parent_s_with_block_without_a_word(tmp_path):
+    url = f"sqlite:{tmp_path}/log.db"
+    program = f"""
+import os, sys
+from foldlog import App
+with App({url!r}, []).blocking() as b:
+    child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_two_stores_in_one_process_see_each_other(tmp_path):

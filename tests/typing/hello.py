@@ -55,6 +55,11 @@ from foldlog import Found  # noqa: E402 - as above
 from foldlog.testing import given  # noqa: E402 - as above
 
 
+@projection("depositors")
+def depositors(row: dict[str, int] | None, event: Recorded[Deposited]) -> dict[str, int]:
+    return {event.key: (row or {}).get(event.key, 0) + event.data.amount}
+
+
 async def uses() -> None:
     async with app:
         receipt = await app.send(account, "17", Deposit(5))
@@ -81,4 +86,5 @@ def tests() -> None:
     given(account).when(Deposit(5)).then_rejected("account.not-possible")
     given(balances, Deposited(5), Deposited(7)).then(12)
     given(greet).when(Opened("Ann")).then_nothing()
+    given(depositors, Deposited(5)).when(Deposited(7)).then({"1": 12})
     assert_type(Opened("Ann").owner, str)

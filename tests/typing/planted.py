@@ -61,5 +61,5 @@ def tests() -> None:
     given(account, Open("Ann"))  # type: ignore[misc]  # planted: a command is no event
     given(account).when(Opened("Ann"))  # type: ignore[arg-type]  # planted: an event is no command
     given(account).when(Deposit(5)).then(Deposit(5))  # type: ignore[arg-type]  # planted: a command is no event
-    given(balances, Opened("Ann"))  # type: ignore[misc]  # planted: no event of this fold
+    given(balances, Opened("Ann"))  # type: ignore[arg-type]  # planted: no event of this fold
     given(balances, Deposited(5)).then("five")  # type: ignore[arg-type]  # planted: the rows are numbers

@@ -9,16 +9,17 @@ import click
 import foldlog
 from foldlog.cli.events import events
 from foldlog.cli.letters import dead_letters
+from foldlog.cli.making import new
 from foldlog.cli.output import safe, to_json
 from foldlog.cli.running import check, run_app
 from foldlog.cli.schemas import schema
 from foldlog.cli.sending import send
-from foldlog.cli.target import as_written
+from foldlog.cli.target import as_written, frames_of_user
 from foldlog.cli.transfer import export_log, import_log
 from foldlog.cli.views import views
 from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
 
-USAGE, INTERRUPTED = 2, 130
+USAGE, CODE, INTERRUPTED = 2, 9, 130
 _CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
     (NotFound, 3, "list what there is: foldlog views APP list, foldlog events URL, foldlog dead-letters URL list"),
     (Rejected, 3, "this is the decider's answer; nothing was stored"),
@@ -38,8 +39,8 @@ Exit codes:
     1  check found faults                  6  misconfigured code or setting
     2  wrong usage                         7  corrupt: stop and alert
     3  refused: rejected, invalid input,   8  done, but some lines were skipped
-       not found, too large              130  Ctrl-C
-    4  conflict with another writer
+       not found, too large                9  the app's own code failed
+    4  conflict with another writer      130  Ctrl-C
 
 \b
 FOLDLOG_APP names the app of commands that are called without APP.""",
@@ -60,7 +61,7 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (run_app, check, schema, send, events, views, dead_letters, export_log, import_log):
+for _command in (new, run_app, check, schema, send, events, views, dead_letters, export_log, import_log):
     program.add_command(_command)
 
 
@@ -75,6 +76,9 @@ def run(args: Sequence[str]) -> int:
         except click.exceptions.Exit as done:
             sys.stdout.flush()
             return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # nothing was asked for: the help is the answer
+        return USAGE
     except click.ClickException as error:
         return _usage(error, machine)
     except FoldlogError as error:
@@ -87,6 +91,12 @@ def run(args: Sequence[str]) -> int:
         return INTERRUPTED
     except OSError as error:
         return _failed(Unavailable(f"{error.filename or 'input or output'}: {error.strerror or error}"), machine)
+    except Exception as error:
+        if not (frames := frames_of_user(error)):
+            raise  # a fault of Foldlog's own: the whole traceback is what we want to be sent
+        told = f"{type(error).__name__}: {error}"
+        _tell("app-failed", told, "correct the code and try again; what failed was not stored", machine, frames)
+        return CODE
     return 0
 
 
@@ -113,6 +123,9 @@ def _tell(code: str, message: str, advice: str, machine: bool, data: object = No
         click.echo(to_json({"error": told}), err=True)
         return
     click.echo(f"error: {safe(code)}: {safe(message)}", err=True)
-    if data is not None:
+    if isinstance(data, list) and code == "app-failed":
+        for frame in data:
+            click.echo(f"  {safe(frame)}", err=True)
+    elif data is not None:
         click.echo(f"data: {to_json(data)}", err=True)
     click.echo(f"next: {safe(advice)}", err=True)

@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stdout
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 
+import foldlog
 from foldlog.app import App
 from foldlog.cli import settings
 from foldlog.connect import absent, connect, is_url, load, load_file
@@ -95,7 +97,8 @@ def _module(place: str) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
-            raise Misconfigured(f"there is no module {place}, seen from {Path.cwd()}") from error
+            hint = f"; the store in that file is sqlite:{place}" if Path(place).is_file() else ""
+            raise Misconfigured(f"there is no module {place}, seen from {Path.cwd()}{hint}") from error
         raise Misconfigured(f"{place} cannot be imported: {_where(error)}") from error
     return module
 
@@ -105,6 +108,19 @@ def _where(error: BaseException) -> str:
     last = frames[-1] if frames else None
     place = f" ({last.filename}:{last.lineno})" if last and not isinstance(error, SyntaxError) else ""
     return f"{type(error).__name__}: {error}{place}"
+
+
+def frames_of_user(error: BaseException) -> list[str]:
+    """Where an exception came from, as far as it is the app's code: not Foldlog's, not its drivers', not Python's."""
+    installed, python = sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")
+    ours = [Path(foldlog.__file__).parent, *(Path(installed, name) for name in ("click", "rich", "msgspec", "apsw"))]
+    return [
+        f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        for path in [Path(frame.filename)]
+        if path.is_absolute() and not any(path.is_relative_to(one) for one in ours)
+        if path.is_relative_to(installed) or not path.is_relative_to(python)
+    ]
 
 
 class OnTarget(click.Command):

@@ -80,13 +80,16 @@ def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool)
     app = _app(place)
     part = _projection(app, name)
 
-    async def fetch() -> Any:
+    async def fetch() -> tuple[Any, int]:
         async with app.open(functions=False):
-            return await app.get(part, key, tenant=tenant)
+            store = app.system.store
+            value = await app.get(part, key, tenant=tenant)
+            return value, 0 if part.inline else (await _described(store, part, await store.head()))["behind"]
 
-    value = asyncio.run(fetch())
+    value, behind = asyncio.run(fetch())
     if value is None:
-        raise NotFound(f"view {name!r} has no row {key!r}")
+        late = f"; the view is {behind:,} events behind the log: `foldlog run` brings it up to date" if behind else ""
+        raise NotFound(f"view {name!r} has no row {key!r}{late}")
     Output(machine).json(value)
 
 

@@ -80,7 +80,7 @@ class Execute:
         check_tenant(origin.tenant)
         command_id = origin.command_id or self._ids()
         memory = None
-        if origin.command_id:
+        if origin.command_id != "":
             check_text("command id", origin.command_id, limits.COMMAND_ID_BYTES)
             if origin.remember:
                 digest = blake2b(repr(mark).encode() + body, digest_size=16).hexdigest()
@@ -109,7 +109,7 @@ class Execute:
         """The state of one entity as it is now, and the version of its stream."""
         if decision.decider.scope is not None:
             raise Invalid(f"{decision.decider} decides by tags: its state belongs to a command, not to a key")
-        stream = stream_of(decision.decider.category, key)
+        stream = stream_of(decision.decider.category, check_text("stream key", key, limits.KEY_BYTES))
         loaded = await self._states.load(decision, stream, check_tenant(tenant), refresh=True)
         return loaded.state, loaded.version
 
@@ -121,7 +121,10 @@ class Execute:
             raise Invalid(f"the key of {send.decider!r} is a text, not {type(send.key).__name__}")
         if type(send.command) not in decision.commands:
             known = ", ".join(sorted(one.__name__ for one in decision.commands))
-            raise Invalid(f"decider {send.decider!r} takes {known}, not {type(send.command).__name__}")
+            again = ""
+            if any(one.__name__ == type(send.command).__name__ for one in decision.commands):
+                again = ": it is another class of that name; was its module imported twice, or its cell run again?"
+            raise Invalid(f"decider {send.decider!r} takes {known}, not {type(send.command).__name__}{again}")
         return decision, stream_of(send.decider, send.key)
 
     async def _once(self, run: "_Run") -> Receipt:

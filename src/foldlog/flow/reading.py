@@ -41,6 +41,8 @@ async def find(
     if index is not None and index not in view.table.indexes:
         known = ", ".join(view.table.indexes) or "none"
         raise Invalid(f"{view.projection!r} has no index {index!r}; declared: {known}")
+    if after is not None and not isinstance(after, Found):
+        raise Invalid(f"bad after {after!r}: give the last row that `find` returned")
     found: list[Found[Any]] = []
     row = after.row if after else None
     more = True

@@ -31,7 +31,7 @@ class Query:
 
     def __post_init__(self) -> None:
         if self.stream is not None:
-            split_stream(self.stream)
+            split_stream(self.stream if isinstance(self.stream, str) else repr(self.stream))
         if self.category is not None:
             check_category(self.category)
         object.__setattr__(self, "types", _names("types", self.types))

@@ -1,12 +1,13 @@
 """A running event loop in a thread, for programs that are not async."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from foldlog.errors import Unavailable
+from foldlog.errors import Misconfigured, Unavailable
 
 T = TypeVar("T")
 
@@ -18,14 +19,26 @@ class Portal:
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._loop.run_forever, name="foldlog-portal", daemon=True)
         self._thread.start()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process than the one that opened it."""
+        return self._process != os.getpid()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result, or its exception. An interrupt of the caller cancels it.
 
-        Errors: `Unavailable` once the portal is closed.
+        Errors: `Unavailable` once the portal is closed; `Misconfigured` in a process that was forked from the one that
+        opened it, where no thread would ever answer.
         """
+        if self.forked:
+            work.close()
+            raise Misconfigured(
+                "the app was opened before this process was forked: open it in each process, after that"
+            )
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(
@@ -43,7 +56,12 @@ class Portal:
             raise
 
     def close(self) -> None:
-        """Cancel the calls that other threads still wait for, stop the loop and its thread."""
+        """Cancel the calls that other threads still wait for, stop the loop and its thread.
+
+        In a forked process there is nothing to stop: the thread is the parent's.
+        """
+        if self.forked:
+            return
         with self._lock:
             if self._closed:
                 return

@@ -28,6 +28,7 @@ class FakeClock:
         self._sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Sleeper]] = WeakKeyDictionary()
 
     def now(self) -> int:
+        """Microseconds since 1970, UTC."""
         return self._now
 
     def advance(self, seconds: float) -> None:
@@ -35,6 +36,7 @@ class FakeClock:
         self._move_to(self._now + round(seconds * 1e6))
 
     async def sleep(self, seconds: float) -> None:
+        """Return when the clock says so: at once, as soon as nobody waits for an earlier time."""
         loop = asyncio.get_running_loop()
         waiting = self._sleepers.setdefault(loop, [])
         if not waiting:

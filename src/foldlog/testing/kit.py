@@ -41,6 +41,7 @@ __all__ = ["FakeClock", "SequentialIds", "given"]
 C = TypeVar("C")
 S = TypeVar("S")
 E = TypeVar("E")
+D = TypeVar("D")
 R = TypeVar("R")
 X = TypeVar("X", bound=BaseException)
 
@@ -62,6 +63,12 @@ class Surroundings:
 def given(
     part: Decider[C, Any, E], *events: E, key: str = ..., clock: Clock | None = ..., principal: Principal = ...
 ) -> "GivenDecider[C, E]": ...
+
+
+@overload  # a fold that sees the envelope is given events too: the kit makes the envelope
+def given(
+    part: Projection[R, Recorded[D]], *events: D, key: str = ..., clock: Clock | None = ..., principal: Principal = ...
+) -> "GivenProjection[R, D]": ...
 
 
 @overload

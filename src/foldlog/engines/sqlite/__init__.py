@@ -7,7 +7,7 @@ readers.py    a few reading threads
 log.py        pages of events                         matching.py   from a query to positions, by index
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          watch.py      waking those who wait
-faults.py     SQLite's errors in Foldlog's words
+faults.py     SQLite's errors in Foldlog's words        forks.py      which files must not be opened again
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import apsw
 
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
-from foldlog.engines.sqlite import rows
+from foldlog.engines.sqlite import forks, rows
 from foldlog.engines.sqlite.faults import said
 from foldlog.engines.sqlite.files import connect, open_file
 from foldlog.engines.sqlite.log import Log, head_of
@@ -125,6 +125,7 @@ class SqliteStore:
             raise Unavailable("the store is closed, or was opened before this process was forked")
 
     def _open(self) -> None:
+        forks.check(self._path)
         try:
             conn, self.identity = open_file(self._path)
         except apsw.Error as error:
@@ -139,12 +140,14 @@ class SqliteStore:
         )
         self._writer.begin(conn)
         self._process = os.getpid()
+        forks.opened(self._path, self)
 
     def _close(self) -> None:
         self._writer.end()
         self._watch.end()
         self._readers.end()
         self._writer.close()  # last, because only a connection that may write removes the WAL
+        forks.closed(self._path, self)
 
     def _deliver(self, head: int, answers: dict[Loop, Results]) -> None:
         """Called by the writer: one call a loop gives all its answers and wakes all who wait there."""

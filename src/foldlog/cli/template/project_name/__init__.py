@@ -1,0 +1,1 @@
+"""project-name: what it does, in one line."""
