@@ -225,9 +225,37 @@ def test_views_are_listed_got_and_found(app, started) -> None:
     assert "known: balances" in foldlog("views", app, "get", "nothing", "9", code=3)[1]
     assert foldlog("views", app, "get", "balances", "2", "--tenant", "acme", code=3)
     found = machine("views", app, "find", "balances", "--low", "2")
-    assert found == [{"key": "2", "value": 20}, {"key": "3", "value": 30}]
-    assert machine("views", app, "find", "balances", "--backward", "--limit", 1) == [{"key": "3", "value": 30}]
+    two, three = {"key": "2", "value": 20, "stale": False}, {"key": "3", "value": 30, "stale": False}
+    assert found == [two, three]
+    assert machine("views", app, "find", "balances", "--backward", "--limit", 1) == [three]
     assert "no index" in foldlog("views", app, "find", "balances", "--index", "x", code=3)[1]
+    assert end(process)[0] == 0
+
+
+def test_stale_rows_are_told_from_the_others(app, started) -> None:
+    fold = "    return (row or 0) + event.amount"
+    app.write_text(app.read_text().replace(fold, f"    if event.amount == 13: raise ValueError(event)\n{fold}"))
+    for key, amounts in (("1", (5, 13, 7)), ("2", (5, 7)), ("3", (13,))):
+        opened(app, key)
+        for amount in amounts:
+            machine("send", app, "account", key, "account.deposit", json.dumps({"amount": amount}))
+    process = started("run", app)
+    line(process)
+    until(lambda: machine("views", app, "list")[0]["behind"] == 0)
+    assert machine("views", app, "list")[0]["parked"] == 2
+    assert machine("views", app, "find", "balances") == [
+        {"key": "1", "value": 5, "stale": True},
+        {"key": "2", "value": 12, "stale": False},
+    ]
+    assert [row.split() for row in foldlog("views", app, "find", "balances")[0].splitlines()] == [
+        ["key", "row"],
+        ["1", "stale", "5"],
+        ["2", "12"],
+    ]
+    out, err = foldlog("views", app, "get", "balances", "1")
+    assert (out, err.partition(":")[0]) == ("5\n", "stale")
+    assert foldlog("views", app, "get", "balances", "2") == ("12\n", "")
+    assert "failed on an event of '3'" in foldlog("views", app, "get", "balances", "3", code=3)[1]
     assert end(process)[0] == 0
 
 

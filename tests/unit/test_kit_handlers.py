@@ -152,6 +152,50 @@ def test_a_context_is_that_of_a_first_attempt():
     assert context.id == f"handler.look:{context.recorded.id}"
 
 
+@handler("index", page=3)
+async def index(events: list[Opened], ctx: Context) -> Any:
+    assert (ctx.recorded, ctx.id) == (None, "")
+    match [event.owner for event in events]:
+        case ["wrong"]:
+            raise ValueError("wrong")
+        case ["short", _]:
+            return [None]
+        case ["number", _]:
+            return [None, 5]
+        case ["busy", _, _]:
+            send = Send(account, "1", Deposit(1))
+            return [Retry(5, "busy"), [send, send], [send]]
+    return None
+
+
+def test_a_handler_of_pages_answers_each_event():
+    send = Send(account, "1", Deposit(1))
+    given(index).when(Opened("Ann")).then_nothing()
+    given(index).when(Opened("Ann"), Opened("Bob")).then_nothing()
+    given(index).when(Opened("Ann"), Opened("Bob")).then(None, None)
+    given(index).when(Opened("busy"), Opened("Ann"), Opened("Bob")).then(Retry(5), [send, send], send)
+    given(index).when(Opened("wrong")).then_raised(ValueError)
+    with failing(r"- \[Send.*Deposit\(amount=2"):
+        given(index).when(Opened("busy"), Opened("Ann"), Opened("Bob")).then(
+            Retry(5), [send, Send(account, "1", Deposit(2))], [send]
+        )
+    with failing("answered otherwise"):
+        given(index).when(Opened("busy"), Opened("Ann"), Opened("Bob")).then_nothing()
+    with failing("answered otherwise"):
+        given(index).when(Opened("Ann"), Opened("Bob")).then(None)
+
+
+def test_wrong_use_with_a_page_is_explained():
+    with pytest.raises(TypeError, match="takes 1 to 3 events in one call, not 4"):
+        given(index).when(*[Opened("Ann")] * 4)
+    with pytest.raises(TypeError, match="takes 1 to 1 events in one call, not 2"):
+        given(plain).when(Opened("Ann"), Opened("Bob"))
+    with pytest.raises(Invalid, match="answered 1 verdicts to a page of 2 events"):
+        given(index).when(Opened("short"), Opened("Bob"))
+    with pytest.raises(Invalid, match="answered int: return None, Send"):
+        given(index).when(Opened("number"), Opened("Bob"))
+
+
 def test_a_part_that_no_app_would_take_is_misconfigured():
     @handler("wrong")
     def wrong(event) -> None: ...

@@ -50,6 +50,64 @@ def test_a_fold_that_raises_parks_its_key_and_no_other(site):
     asyncio.run(main())
 
 
+def test_found_rows_tell_which_of_them_are_stale(site):
+    @projection("careful", key=lambda event: str(100 // event.amount))
+    def careful(row: int | None, event: Deposited) -> int:
+        if event.amount == 13:
+            raise ZeroDivisionError("thirteen")
+        return (row or 0) + event.amount
+
+    async def marks(app, **how):
+        return {one.key: one.stale for one in await app.find(careful, **how)}
+
+    async def main():
+        async with site.app([account, careful]) as app:
+            for tenant in ("", "t"):
+                await app.send(account, "1", Open("ann"), tenant=tenant)
+                await app.send(account, "1", Deposit(100), tenant=tenant)
+                await app.send(account, "1", Deposit(12), tenant=tenant)  # 8
+            await app.send(account, "1", Deposit(50))  # 2
+            await app.settle()
+            assert await marks(app) == {"1": False, "2": False, "8": False}
+            for _ in range(2):
+                await app.send(account, "1", Deposit(13))  # 7: has no row
+            await app.send(account, "1", Deposit(14))
+            await app.settle()
+            assert await marks(app) == {"1": False, "2": False, "8": False}
+            bad = [Draft("account.deposited", 1, b'{"amount":0}')] * 2  # its key cannot be told
+            await app.system.store.commit(Batch([Append("account-9", bad)]))
+            await app.settle()
+            assert await marks(app) == {"1": True, "2": True, "8": True}
+            assert await marks(app, tenant="t") == {"1": False, "8": False}
+        async with site.app([account, careful]).open(functions=False) as app:
+            assert await marks(app, low="2", high="7") == {"2": True}
+
+    asyncio.run(main())
+
+
+def test_a_row_is_stale_from_the_event_that_its_fold_failed_on(site):
+    @projection("careful")
+    def careful(row: int | None, event: Deposited) -> int:
+        if event.amount == 13:
+            raise ZeroDivisionError("thirteen")
+        return (row or 0) + event.amount
+
+    async def main():
+        async with site.app([account, careful]) as app:
+            for key in ("1", "2"):
+                await app.send(account, key, Open("ann"))
+                await app.send(account, key, Deposit(5))
+            await app.send(account, "1", Deposit(13))
+            await app.send(account, "1", Deposit(7))
+            await app.settle()
+            assert [(one.key, one.value, one.stale) for one in await app.find(careful)] == [
+                ("1", 5, True),
+                ("2", 5, False),
+            ]
+
+    asyncio.run(main())
+
+
 def test_an_undecodable_event_parks_its_streams_key(site):
     async def main():
         async with site.app([account, balances]) as app:

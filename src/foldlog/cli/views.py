@@ -14,6 +14,7 @@ from foldlog.errors import NotFound
 from foldlog.flow import inbox
 from foldlog.flow.lease import checkpoint
 from foldlog.flow.reading import Found
+from foldlog.flow.stale import stale
 from foldlog.model.projection import Projection
 from foldlog.ports.store import Store
 
@@ -73,6 +74,8 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
 def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool) -> None:
     """Show one row, as JSON. A row that is not there is exit code 3.
 
+    A remark on standard error says where the row is stale, because its fold failed on an event.
+
     Examples:
       foldlog views bank.py get balances 17
       foldlog views bank.py get balances 17 --tenant acme --json
@@ -80,13 +83,16 @@ def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool)
     app = _app(place)
     part = _projection(app, name)
 
-    async def fetch() -> tuple[Any, int]:
+    async def fetch() -> tuple[Any, int, bool]:
         async with app.open(functions=False):
             store = app.system.store
             value = await app.get(part, key, tenant=tenant)
-            return value, 0 if part.inline else (await _described(store, part, await store.head()))["behind"]
+            behind = 0 if part.inline else (await _described(store, part, await store.head()))["behind"]
+            return value, behind, key in await stale(store, part.table, tenant, [key])
 
-    value, behind = asyncio.run(fetch())
+    value, behind, is_stale = asyncio.run(fetch())
+    if is_stale:
+        note(f"stale: the fold of {part.table} failed on an event of {key!r}; see foldlog dead-letters {place[0]} list")
     if value is None:
         late = f"; the view is {behind:,} events behind the log: `foldlog run` brings it up to date" if behind else ""
         raise NotFound(f"view {name!r} has no row {key!r}{late}")
@@ -113,7 +119,7 @@ def find_rows(
     high: str | None,
     **how: Any,
 ) -> None:
-    """Show rows in order of their keys, or of a declared index.
+    """Show rows in order of their keys, or of a declared index; with a mark at those that are stale.
 
     Examples:
       foldlog views bank.py find balances --low 10 --high 20
@@ -131,9 +137,9 @@ def find_rows(
     output = Output(machine)
     if machine:
         for one in found:
-            output.json({"key": one.key, "value": one.value})
+            output.json({"key": one.key, "value": one.value, "stale": one.stale})
         return
-    output.table(("key", "row"), [(one.key, to_json(one.value)) for one in found])
+    output.table(("key", "", "row"), [(one.key, "stale" if one.stale else "", to_json(one.value)) for one in found])
     if len(found) == how["limit"]:
         note(f"{len(found)} shown; there may be more: --limit, --low or --high")
 

@@ -7,6 +7,7 @@ was to blame: its events may then come in pages of half the size only, and so on
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from foldlog.flow.inbox import Item
@@ -27,19 +28,19 @@ class Pages:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._ready: dict[Lane, deque[Item]] = {}
+        self._waiting: dict[Lane, deque[Item]] = {}
         self._taken: dict[Lane, asyncio.Future[None]] = {}
         self._halved: dict[int, int] = {}
 
     async def wait(self, lane: Lane, queue: deque[Item]) -> None:
         """A lane waits for its turn; others may take its first items along meanwhile."""
         if self._most > 1:
-            self._ready[lane] = queue
+            self._waiting[lane] = queue
             await asyncio.sleep(0)  # whoever is ready at this moment comes into the first page, not into the second
 
     def leave(self, lane: Lane) -> None:
         """A lane waits no more."""
-        self._ready.pop(lane, None)
+        self._waiting.pop(lane, None)
 
     def taken(self, lane: Lane) -> asyncio.Future[None] | None:
         """The end of the page that has taken a lane along, where there is one."""
@@ -53,13 +54,12 @@ class Pages:
         page = list(self._fill(self._order(lane, queue), most, runs))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for place in page:
-            self._ready.pop(place.lane, None)
             self._taken[place.lane] = done
         return page
 
     def _order(self, lane: Lane, queue: deque[Item]) -> Iterable[tuple[Lane, deque[Item]]]:
-        waiting = ((one, self._ready[one]) for one in self._ready if one != lane and one[0] == lane[0])
-        lanes = ((one, items) for one, items in ((lane, queue), *waiting) if items)
+        waiting = ((one, items) for one, items in self._waiting.items() if one[0] == lane[0] and one not in self._taken)
+        lanes = ((one, items) for one, items in chain([(lane, queue)], waiting) if items)
         # What failed in a page comes first, the smallest page first: so one bad event is found by few calls.
         return sorted(lanes, key=lambda one: self._bound(one[1][0])) if self._halved else lanes
 

@@ -8,6 +8,7 @@ from foldlog import limits
 from foldlog.errors import Corrupt, TooLarge, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.lease import Lease
+from foldlog.flow.stale import mark
 from foldlog.flow.subscribe import Fed
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
@@ -74,6 +75,7 @@ class Project:
         self._held: dict[RowKey, _Held] = {}
         self._parked: set[RowKey] = set()
         self._letters: list[Put] = []
+        self._stale: dict[RowKey, Put] = {}
 
     async def begin(self) -> None:
         """Forget what was held under an earlier lease; learn which keys are parked."""
@@ -106,10 +108,12 @@ class Project:
             await self.page(Fed(events[:half], events[half - 1].position))
             await self.page(Fed(events[half:], fed.upto))
         else:
-            await self._lease.commit([self._park(self._row_of(events[0]), events[0], error)], fed.upto)
+            self._letters, self._stale = [], {}
+            letter = self._park(self._row_of(events[0]), events[0], error)
+            await self._lease.commit([letter, *self._stale.values()], fed.upto)
 
     async def _changes(self, events: Sequence[Recorded[Any]]) -> list[RowChange]:
-        self._letters = []
+        self._letters, self._stale = [], {}
         work = self._addressed(events)
         await self._fetch(work)
         changes: dict[RowKey, RowChange] = {}
@@ -144,7 +148,7 @@ class Project:
                 continue
             row.version += 1
         self._forget_some()
-        return [*changes.values(), *self._letters]
+        return [*changes.values(), *self._letters, *self._stale.values()]
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
@@ -187,8 +191,15 @@ class Project:
         if key.key:
             self._parked.add(key)
         index = sum(letter.position == event.position for letter in self._letters)
+        row_mark = mark(self._view.name, key, event.position)
+        self._stale[row_mark.key] = row_mark
         log.error(
-            "a fold failed; the row is parked and stale until its projection gets a new version",
+            "%s failed on %s@%d: %r; its row %r is parked, and stale until the projection gets a new version",
+            self._view.name,
+            event.stream,
+            event.version,
+            error,
+            key.key,
             extra={"function": self._view.name, "key": key.key, "position": event.position, "error": repr(error)},
         )
         return inbox.Item(

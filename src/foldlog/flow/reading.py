@@ -1,11 +1,12 @@
 """What can be read back: rows of a view in order, and events of the log, page by page."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from foldlog import limits
 from foldlog.errors import Invalid
+from foldlog.flow.stale import stale
 from foldlog.flow.view import View, index_value
 from foldlog.model.message import Recorded
 from foldlog.model.query import Query
@@ -17,11 +18,16 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[R]):
-    """A row that `find` found: its key and value; give the last one as `after` to read on."""
+    """A row that `find` found: its key and value; give the last one as `after` to read on.
+
+    `stale` says that the row lacks an event, and all later ones: its fold failed on it, or an event's key could not be
+    told. A new version of the projection repairs it.
+    """
 
     key: str
     value: R
     row: Row
+    stale: bool = False
 
 
 async def find(
@@ -61,7 +67,8 @@ async def find(
             value = view.decode(row)
             if value is not None:
                 found.append(Found(row.key.key, value, row))
-    return found
+    marked = await stale(store, view.name, tenant, [one.key for one in found]) if found else set[str]()
+    return [replace(one, stale=True) if one.key in marked else one for one in found] if marked else found
 
 
 async def events(
