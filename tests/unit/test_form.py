@@ -225,5 +225,5 @@ def test_a_type_that_no_lock_file_can_keep_is_named():
 
 @given(st.data())
 def test_bodies_of_a_form_are_of_that_form(data):
-    raw = data.draw(bodies(form_of(Seen, stored(Seen))))
+    raw = data.draw(bodies(form_of(Seen, stored(Seen)), extreme=True))
     assert msgspec.json.decode(msgspec.json.encode(raw), type=Seen)
