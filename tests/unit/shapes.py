@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
+from foldlog.errors import Undecodable
 from foldlog.model.event import Stored
 from foldlog.model.formed import form_of
 
@@ -290,3 +291,19 @@ def _plain(value) -> str:
         return str(int(number)) if number.is_finite() and number == number.to_integral_value() else str(number)
     found = msgspec.to_builtins(value)
     return found if isinstance(found, str) else repr(found)
+
+
+def held(type):
+    return make_dataclass("Held", [("value", type)], frozen=True)
+
+
+def loss(writer, reader, values) -> bool:
+    """Whether any of these values is not read, or as another one."""
+    for value in values:
+        body, stored = writer.encode(writer.decode(msgspec.json.encode({"value": value})))
+        try:
+            if not same(stored, reader.decode(body)):
+                return True
+        except Undecodable:
+            return True
+    return False

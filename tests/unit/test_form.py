@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foldlog import command, event, limits
@@ -223,7 +223,8 @@ def test_a_type_that_no_lock_file_can_keep_is_named():
         form_of(Odd, stored(Odd))
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_bodies_of_a_form_are_of_that_form(data):
-    raw = data.draw(bodies(form_of(Seen, stored(Seen))))
+    raw = data.draw(bodies(form_of(Seen, stored(Seen)), extreme=True))
     assert msgspec.json.decode(msgspec.json.encode(raw), type=Seen)

@@ -76,12 +76,13 @@ def lock(context: click.Context, file: str | None, require: str, accept: tuple[s
     written = not refused and (after != before or not path.exists())
     if written:
         _write(path, write_history(after))
-    taken = [] if refused else [one for one in compare(before, schemas) if not one.locked or one.breaks(require)]
+    news = [one for one in compare(before, schemas) if not one.locked or one.breaks(require)]
+    told = refused or [one._replace(locked=True) for one in news]
     if machine:
-        shown = [_as_json(one, require) for one in refused or taken]
+        shown = [_as_json(one, require) for one in told]
         output.json({"ok": not refused, "file": str(path), "written": written, "require": require, "changes": shown})
     else:
-        _tell(output, refused or taken, require)
+        _tell(output, told, require)
         shapes = sum(map(len, after.kept.values()))
         output.say(
             f"{path}: not written, {_count(refused, 'break')}: mend it, or see --accept"
@@ -150,7 +151,7 @@ def diff(app: str, file: str | None, machine: bool) -> None:
     ]
     if rows:
         output.table(("kind", "name", "version", "", "field", "locked", "code"), rows)
-    output.say(f"{path}: {_count(changes, 'version')} differ" if changes else f"{path}: nothing differs")
+    output.say(f"{path}: {_count(changes, 'version')} changed" if changes else f"{path}: nothing differs")
 
 
 def _place(app: str, file: str | None) -> tuple[Path, Schemas]:
@@ -158,7 +159,8 @@ def _place(app: str, file: str | None) -> tuple[Path, Schemas]:
     known = target.known_app()
     module = getattr(target.module, "__file__", None)
     path = Path(file) if file else (Path(module).parent if module else Path()) / FILE
-    return path, Resolved(known.parts).schemas()
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path, Resolved(known.parts).schemas()
 
 
 def _read(path: Path) -> History:
