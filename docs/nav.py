@@ -17,14 +17,19 @@ SECTIONS = {
 _PLACE = re.compile(r"^<!-- pages: ([\w-]+) -->$", re.MULTILINE)
 
 
-def menu(paths: list[str]) -> list[Any]:
-    """Pages of the top folder first, then one section a known folder, then any other folder under its own name."""
+def menu(pages: dict[str, str]) -> list[Any]:
+    """Of paths to texts: pages of the top folder, then one section a known folder, then any other under its name."""
     folders: dict[str, list[str]] = {"": [], **{folder: [] for folder in SECTIONS}}
-    for path in sorted(paths, key=lambda path: (PurePosixPath(path).name != "index.md", path)):
+    for path in sorted(pages, key=lambda path: _place_of(path, pages[path])):
         folder = path.partition("/")[0] if "/" in path else ""
         folders.setdefault(folder, []).append(path)
     top = folders.pop("")
-    return [*top, *({SECTIONS.get(folder, folder): pages} for folder, pages in folders.items() if pages)]
+    return [*top, *({SECTIONS.get(folder, folder): found} for folder, found in folders.items() if found)]
+
+
+def _place_of(path: str, text: str) -> tuple[bool, str]:
+    """In order of headings, as a reader looks for them; decisions in order of their numbers."""
+    return PurePosixPath(path).name != "index.md", path if path.startswith("adr/") else heading(text).lower()
 
 
 def heading(page: str) -> str:
@@ -39,18 +44,20 @@ def listed(markdown: str, pages: dict[str, str]) -> str:
     """Fill in each `<!-- pages: folder -->`: a link to each of the folder's pages, by its heading."""
 
     def lines(place: re.Match[str]) -> str:
-        found = sorted((path, heading(text)) for path, text in pages.items() if path.startswith(f"{place[1]}/"))
-        return "\n".join(f"- [{name}]({path})" for path, name in found)
+        found = sorted((heading(text).lower(), path) for path, text in pages.items() if path.startswith(f"{place[1]}/"))
+        return "\n".join(f"- [{heading(pages[path])}]({path})" for _, path in found)
 
     return _PLACE.sub(lines, markdown)
 
 
+def _texts(files: Any, config: Any) -> dict[str, str]:
+    paths = [file.src_uri for file in files.documentation_pages()]
+    return {path: Path(config.docs_dir, path).read_text("utf-8") for path in paths}
+
+
 def on_files(files: Any, config: Any) -> None:
-    config.nav = menu([file.src_uri for file in files.documentation_pages()])
+    config.nav = menu(_texts(files, config))
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    if page.file.src_uri != "index.md":
-        return markdown
-    paths = [file.src_uri for file in files.documentation_pages() if file.src_uri != "index.md"]
-    return listed(markdown, {path: Path(config.docs_dir, path).read_text("utf-8") for path in paths})
+    return listed(markdown, _texts(files, config)) if page.file.src_uri == "index.md" else markdown

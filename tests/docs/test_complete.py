@@ -122,7 +122,7 @@ def test_no_link_inside_the_repository_is_broken(file: Path) -> None:
 def test_every_page_is_on_the_first_page_and_in_the_menu() -> None:
     nav = runpy.run_path(str(DOCS / "nav.py"))
     pages = {file.relative_to(DOCS).as_posix(): file.read_text("utf-8") for file in DOCS.rglob("*.md")}
-    menu = str(nav["menu"]([*pages]))
+    menu = str(nav["menu"](pages))
     first = nav["listed"](pages["index.md"], pages)
     for path, text in pages.items():
         assert nav["heading"](text), path

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from foldlog.errors import Misconfigured, Unavailable
+from foldlog.errors import Unavailable
 
 T = TypeVar("T")
 
@@ -31,14 +31,12 @@ class Portal:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result, or its exception. An interrupt of the caller cancels it.
 
-        Errors: `Unavailable` once the portal is closed; `Misconfigured` in a process that was forked from the one that
-        opened it, where no thread would ever answer.
+        Errors: `Unavailable` once the portal is closed, and in a process that was forked from the one that opened it,
+        where no thread would ever answer.
         """
         if self.forked:
             work.close()
-            raise Misconfigured(
-                "the app was opened before this process was forked: open it in each process, after that"
-            )
+            raise Unavailable("the app was opened before this process was forked: open it in each process, after that")
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError(
