@@ -274,7 +274,10 @@ class App:
                 await worker.stop()
         finally:
             self._system = self._worker = None
-            await system.store.close()
+            try:
+                await system.execute.finish()
+            finally:
+                await system.store.close()
 
     def _view(self, part: Projection[Any, Any]) -> View:
         view = self.system.views.get(part.name) if isinstance(part, Projection) else None

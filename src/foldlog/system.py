@@ -12,6 +12,7 @@ from foldlog.connect import connect
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Effect
 from foldlog.flow.execute import Execute
+from foldlog.flow.snapshot import Rule, check_state
 from foldlog.flow.state import Decision
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
@@ -101,11 +102,14 @@ class Resolved:
 
     def decisions(self, schemas: Schemas) -> dict[str, Decision]:
         """The deciders, ready to be executed, by category."""
-        return {
-            category: Decision(decider, folded, frozenset(schemas.names(folded)))
-            for category, (decider, _) in self.deciders.items()
-            for folded in [taken(decider.evolve, 1, f"decider {category!r}", "event").types]
-        }
+        found: dict[str, Decision] = {}
+        for category, (decider, _) in self.deciders.items():
+            folded = taken(decider.evolve, 1, f"decider {category!r}", "event").types
+            names = schemas.names(folded)
+            every = decider.snapshot
+            rule = None if every is None else Rule(decider, every, (*folded, *schemas.upcasts(names)))
+            found[category] = Decision(decider, folded, frozenset(names), rule)
+        return found
 
     def _add(self, part: object) -> None:
         match part:
@@ -113,6 +117,7 @@ class Resolved:
                 self._once(self.deciders, part.category, "deciders of the category")
                 _all_plain(repr(part), part.decide, part.evolve, part.scope)
                 events = decider_events(part)
+                check_state(part)
                 self._commands += taken(part.decide, 0, f"decider {part.category!r}", "command").types
                 self.deciders[part.category] = part, events
             case Projection():

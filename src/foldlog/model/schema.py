@@ -61,6 +61,11 @@ class Schemas:
             wanted |= {source[0] for source, step in self._steps.items() if step.target[0] in wanted}
         return tuple(sorted(wanted))
 
+    def upcasts(self, names: Iterable[str]) -> tuple[Upcast, ...]:
+        """The steps that events under these stored names may go through."""
+        wanted = frozenset(names)
+        return tuple(step for source, step in sorted(self._steps.items()) if source[0] in wanted)
+
     def encode(self, value: Any) -> tuple[Stored, bytes, Any]:
         """(stored name and version, body, the value as it will be read). Errors: `Invalid`, `TooLarge`."""
         found = self._codecs.get(type(value))
