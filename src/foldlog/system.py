@@ -8,12 +8,13 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from foldlog import limits
-from foldlog.connect import connect
+from foldlog.connect import connect, scratch
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Effect
 from foldlog.flow.execute import Execute
 from foldlog.flow.snapshot import Rule, check_state
 from foldlog.flow.state import Decision
+from foldlog.flow.travel import Travel
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
@@ -40,6 +41,7 @@ class System:
     views: dict[str, View]
     effects: dict[str, Effect]
     execute: Execute
+    travel: Travel
     clock: Clock
     ids: Ids
     owner: str
@@ -75,7 +77,10 @@ def build(
     inline = [view for view in resolved.views.values() if view.inline]
     execute = Execute(store, schemas, decisions, inline, clock, ids, command_window)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    return System(store, schemas, decisions, resolved.views, resolved.effects, execute, clock, ids, owner, lease)
+    travel = Travel(store, schemas, clock, scratch)
+    return System(
+        store, schemas, decisions, resolved.views, resolved.effects, execute, travel, clock, ids, owner, lease
+    )
 
 
 class Resolved:
