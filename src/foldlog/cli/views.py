@@ -9,6 +9,7 @@ import click
 from foldlog import limits
 from foldlog.app import App
 from foldlog.cli.output import Output, note, to_json
+from foldlog.cli.past import moment, past_options, watched
 from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
 from foldlog.errors import NotFound
 from foldlog.flow import inbox
@@ -67,26 +68,29 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
 @views.command()
 @click.argument("name")
 @click.argument("key")
+@past_options
 @tenant_option
 @json_option
 @click.pass_obj
-def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool) -> None:
+def get(place: tuple[str, str], /, name: str, key: str, machine: bool, at: str | None, **how: Any) -> None:
     """Show one row, as JSON. A row that is not there is exit code 3.
 
     Examples:
       foldlog views bank.py get balances 17
       foldlog views bank.py get balances 17 --tenant acme --json
+      foldlog views bank.py get balances 17 --at 2026-01-31T12:00:00Z
     """
     app = _app(place)
     part = _projection(app, name)
+    when = moment(at)
 
     async def fetch() -> Any:
-        async with app.open(functions=False):
-            return await app.get(part, key, tenant=tenant)
+        async with watched(app, when):
+            return await app.get(part, key, at=when, **how)
 
     value = asyncio.run(fetch())
     if value is None:
-        raise NotFound(f"view {name!r} has no row {key!r}")
+        raise NotFound(f"view {name!r} {'has' if at is None else 'had'} no row {key!r}")
     Output(machine).json(value)
 
 
@@ -97,6 +101,7 @@ def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool)
 @click.option("--high", metavar="VALUE", help="Up to this, included.")
 @click.option("--limit", type=click.IntRange(1, limits.FIND_MAX), default=limits.FIND, show_default=True)
 @click.option("--backward", is_flag=True, help="From high to low.")
+@past_options
 @tenant_option
 @json_option
 @click.pass_obj
@@ -108,6 +113,7 @@ def find_rows(
     index: str | None,
     low: str | None,
     high: str | None,
+    at: str | None,
     **how: Any,
 ) -> None:
     """Show rows in order of their keys, or of a declared index.
@@ -115,14 +121,16 @@ def find_rows(
     Examples:
       foldlog views bank.py find balances --low 10 --high 20
       foldlog views bank.py find orders --index total --low 1000 --backward --json
+      foldlog views bank.py find balances --at 1200
     """
     app = _app(place)
     part = _projection(app, name)
+    when = moment(at)
     bounds = [_bound(text) if index else text for text in (low, high)]
 
     async def search() -> list[Found[Any]]:
-        async with app.open(functions=False):
-            return await app.find(part, index, *bounds, **how)
+        async with watched(app, when):
+            return await app.find(part, index, *bounds, at=when, **how)
 
     found = asyncio.run(search())
     output = Output(machine)

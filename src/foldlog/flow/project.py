@@ -67,10 +67,10 @@ class _Held:
 
 
 class Project:
-    """Folds the pages of one projection; one at a time, under a lease."""
+    """Folds the pages of one projection; one at a time, under a lease. A fold that fails is logged at `level`."""
 
-    def __init__(self, store: Store, view: View, clock: Clock, lease: Lease) -> None:
-        self._store, self._view, self._clock, self._lease = store, view, clock, lease
+    def __init__(self, store: Store, view: View, clock: Clock, lease: Lease, level: int = logging.ERROR) -> None:
+        self._store, self._view, self._clock, self._lease, self._level = store, view, clock, lease, level
         self._held: dict[RowKey, _Held] = {}
         self._parked: set[RowKey] = set()
         self._letters: list[Put] = []
@@ -187,7 +187,8 @@ class Project:
         if key.key:
             self._parked.add(key)
         index = sum(letter.position == event.position for letter in self._letters)
-        log.error(
+        log.log(
+            self._level,
             "a fold failed; the row is parked and stale until its projection gets a new version",
             extra={"function": self._view.name, "key": key.key, "position": event.position, "error": repr(error)},
         )

@@ -5,6 +5,7 @@ into a throw-away store. By position the log is cut; by time it is filtered, bec
 events come in the order of the log, and those of a later time are passed over.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import deepcopy
@@ -79,6 +80,8 @@ class Travel:
             if at.utcoffset() is None:
                 raise Invalid(f"{at} has no time zone: write one, UTC for instance")
             return Cut(head, at) if by == "recorded" else Cut(head, occurred=to_micros(at))
+        if at is None:
+            raise Invalid("by= says which time at= means: write at= too")
         if type(at) is not int:
             raise Invalid(f"bad at {at!r}: write a position, or a datetime with its zone")
         if by == "occurred":
@@ -115,7 +118,8 @@ class Travel:
         async with self._scratch(large=key is None) as store:
             lease = Lease(store, self._clock, view.name, "travel")
             await lease.acquire(0)
-            project = Project(store, view, self._clock, lease)
+            # What fails here has failed in the live run, and was told then.
+            project = Project(store, view, self._clock, lease, logging.DEBUG)
             await project.begin()
             async for fed in self._pages(query, cut):
                 events = fed.events
