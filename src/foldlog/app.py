@@ -11,7 +11,8 @@ from foldlog.errors import Invalid, Misconfigured, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.reading import Found, events, find
+from foldlog.flow.reading import Found, check_find, events, find, row
+from foldlog.flow.travel import At, By
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
@@ -20,8 +21,6 @@ from foldlog.model.message import Receipt, Recorded, Send
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
-from foldlog.model.stream import check_tenant, check_text
-from foldlog.ports.store import RowKey
 from foldlog.runtime.logs import log_json
 from foldlog.runtime.portal import Portal
 from foldlog.runtime.serve import until_signal
@@ -122,10 +121,14 @@ class App:
         tenant: str = "",
         after: Receipt | None = None,
         timeout: float = limits.SETTLE,
+        at: At = None,
+        by: By = "recorded",
     ) -> R | None: ...
 
     @overload
-    async def get(self, part: Decider[Any, S, Any], key: str, *, tenant: str = "") -> S: ...
+    async def get(
+        self, part: Decider[Any, S, Any], key: str, *, tenant: str = "", at: At = None, by: By = "recorded"
+    ) -> S: ...
 
     async def get(
         self,
@@ -135,24 +138,34 @@ class App:
         tenant: str = "",
         after: Receipt | None = None,
         timeout: float = limits.SETTLE,
+        at: At = None,
+        by: By = "recorded",
     ) -> Any:
         """A projection's row (None where there is none), or the state of a decider's entity as it is now.
 
-        `after` waits until the projection has seen what a receipt stands for, `timeout` seconds at most. Errors:
-        `Invalid` for a part that this app does not list; `Unavailable` when waiting takes too long.
+        `after` waits until the projection has seen what a receipt stands for, `timeout` seconds at most. `at`, a
+        position or a time with its zone, asks for the past instead: what is folded from the events up to there, by the
+        time they were `recorded` (said at that time or before), or `occurred`. Errors: `Invalid` for a part that this
+        app does not list, or an `at` that the log has not reached; `Unavailable` when waiting takes too long.
         """
         if isinstance(part, Decider):
             decision = self.system.decisions.get(part.category)
             if decision is None or decision.decider is not part:
                 raise Invalid(self.system.unlisted(part, "a projection or a decider"))
+            if at is not None or by != "recorded":
+                return await self.system.travel.state(decision, key, tenant, at, by)
             return (await self.system.execute.state(decision, key, tenant))[0]
         view = self._view(part)
         if after is not None and not isinstance(after, Receipt):
             raise Invalid(f"bad after {after!r}: give the receipt that `send` returned")
+        if at is not None or by != "recorded":
+            if after is not None:
+                raise Invalid("after= waits for what is new, at= asks for the past: leave one of them out")
+            async with self.system.travel.rows(view, tenant, at, by, key) as store:
+                return await row(store, view, key, tenant)
         if after is not None and after.position is not None and not view.inline:
             await reached(self.system, self._worker, view, after.position, timeout)
-        row_key = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
-        return view.decode((await self.system.store.get(view.table, [row_key])).get(row_key))
+        return await row(self.system.store, view, key, tenant)
 
     async def find(
         self,
@@ -165,13 +178,20 @@ class App:
         after: Found[R] | None = None,
         backward: bool = False,
         tenant: str = "",
+        at: At = None,
+        by: By = "recorded",
     ) -> list[Found[R]]:
         """Rows in order of a declared index, or of their keys, from `low` to `high`, both included; None is open.
 
-        Errors: `Invalid` for an index that is not declared, or a limit out of bounds.
+        `at` and `by` ask for the past, as in `get`; each call folds the log anew. Errors: `Invalid` for an index that
+        is not declared, a limit out of bounds, or an `at` that the log has not reached.
         """
         view = self._view(part)
-        return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
+        if at is None and by == "recorded":
+            return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
+        check_find(view, index, low, high, limit)
+        async with self.system.travel.rows(view, tenant, at, by) as store:
+            return await find(store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
 
     def read(
         self,
@@ -284,7 +304,10 @@ class App:
                 await worker.stop()
         finally:
             self._system = self._worker = None
-            await system.store.close()
+            try:
+                await system.execute.finish()
+            finally:
+                await system.store.close()
 
     def _view(self, part: Projection[Any, Any]) -> View:
         view = self.system.views.get(part.name) if isinstance(part, Projection) else None
@@ -337,10 +360,14 @@ class Blocking:
         tenant: str = "",
         after: Receipt | None = None,
         timeout: float = limits.SETTLE,
+        at: At = None,
+        by: By = "recorded",
     ) -> R | None: ...
 
     @overload
-    def get(self, part: Decider[Any, S, Any], key: str, *, tenant: str = "") -> S: ...
+    def get(
+        self, part: Decider[Any, S, Any], key: str, *, tenant: str = "", at: At = None, by: By = "recorded"
+    ) -> S: ...
 
     def get(self, part: Any, key: str, **options: Any) -> Any:
         """See `App.get`."""

@@ -1,15 +1,17 @@
 """URL scheme to engine: the only place that imports by name. A missing driver says which extra to install."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from foldlog.errors import Misconfigured
-from foldlog.model.message import KindFactory
+from foldlog.model.clock import SystemClock
+from foldlog.model.message import Kind, KindFactory
 from foldlog.ports.store import Store
 
 _ENGINES: dict[str, tuple[str, str, str]] = {
@@ -41,6 +43,20 @@ def connect(url: str, kinds: KindFactory, now: Callable[[], int]) -> Store:
         raise Misconfigured(f"{url!r} names no file: write sqlite:bank.db, or sqlite:/var/lib/bank.db")
     sqlite: Store = _engine(scheme).SqliteStore(path, kinds, now=now, **options)
     return sqlite
+
+
+@asynccontextmanager
+async def scratch(*, large: bool) -> AsyncIterator[Store]:
+    """An open store that is gone when it is left: in memory, or, a large one, in a file of the system's folder for
+    temporary files, so that memory stays flat. Errors: `Unavailable` where that folder is full."""
+    temporary = import_module("tempfile")  # takes milliseconds that few need
+    with temporary.TemporaryDirectory(prefix="foldlog-") as folder:
+        store = connect(f"sqlite:{quote(folder)}/rows.db" if large else "memory:", Kind, SystemClock().now)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
 
 
 def is_url(text: str) -> bool:

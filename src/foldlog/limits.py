@@ -46,6 +46,10 @@ WATCH_MAX = 0.02  # … and this slowly when nothing happens
 COMMAND_ATTEMPTS = 10  # load, decide, commit on Conflict; then the Conflict goes to the caller
 CONFLICT_JITTER = 0.01  # the first pause after a Conflict is at most this; it doubles, with full jitter
 STATE_CACHE = 4_096  # decider states kept in memory, least recently used go first
+SNAPSHOT_BYTES = 1_048_576  # a larger state costs more to save and read than the events it stands for
+SNAPSHOT_QUEUE = 64  # states waiting to be saved, kept in memory; those that find it full are saved another time
+SNAPSHOT_STOP = 2.0  # a closing app waits this long for them: what is not saved then costs time only
+FINGERPRINT = 10_000  # functions, classes and values that a fold's code may lead to: beyond it is a framework's inside
 COMMAND_WINDOW = 7 * 86_400.0  # how long a command id is remembered: a week covers a weekend's outage
 
 FOLD_PAGE = 4_096  # events a projection folds and commits at once

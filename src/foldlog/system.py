@@ -8,11 +8,13 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from foldlog import limits
-from foldlog.connect import connect
+from foldlog.connect import connect, scratch
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Effect
 from foldlog.flow.execute import Execute
+from foldlog.flow.snapshot import Rule, check_state
 from foldlog.flow.state import Decision
+from foldlog.flow.travel import Travel
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
@@ -39,6 +41,7 @@ class System:
     views: dict[str, View]
     effects: dict[str, Effect]
     execute: Execute
+    travel: Travel
     clock: Clock
     ids: Ids
     owner: str
@@ -90,7 +93,10 @@ def build(
     inline = [view for view in resolved.views.values() if view.inline]
     execute = Execute(store, schemas, decisions, inline, clock, ids, command_window)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    return System(store, schemas, decisions, resolved.views, resolved.effects, execute, clock, ids, owner, lease)
+    travel = Travel(store, schemas, clock, scratch)
+    return System(
+        store, schemas, decisions, resolved.views, resolved.effects, execute, travel, clock, ids, owner, lease
+    )
 
 
 class Resolved:
@@ -117,11 +123,14 @@ class Resolved:
 
     def decisions(self, schemas: Schemas) -> dict[str, Decision]:
         """The deciders, ready to be executed, by category."""
-        return {
-            category: Decision(decider, folded, frozenset(schemas.names(folded)))
-            for category, (decider, _) in self.deciders.items()
-            for folded in [taken(decider.evolve, 1, f"decider {category!r}", "event").types]
-        }
+        found: dict[str, Decision] = {}
+        for category, (decider, _) in self.deciders.items():
+            folded = taken(decider.evolve, 1, f"decider {category!r}", "event").types
+            names = schemas.names(folded)
+            every = decider.snapshot
+            rule = None if every is None else Rule(decider, every, (*folded, *schemas.upcasts(names)))
+            found[category] = Decision(decider, folded, frozenset(names), rule)
+        return found
 
     def _add(self, part: object) -> None:
         match part:
@@ -129,6 +138,7 @@ class Resolved:
                 self._once(self.deciders, part.category, "deciders of the category")
                 _all_plain(repr(part), part.decide, part.evolve, part.scope)
                 events = decider_events(part)
+                check_state(part)
                 self._commands += taken(part.decide, 0, f"decider {part.category!r}", "command").types
                 self.deciders[part.category] = part, events
             case Projection():

@@ -9,6 +9,7 @@ import click
 from foldlog import limits
 from foldlog.app import App
 from foldlog.cli.output import Output, note, to_json
+from foldlog.cli.past import moment, past_options, watched
 from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
 from foldlog.errors import NotFound
 from foldlog.flow import inbox
@@ -68,10 +69,11 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
 @views.command()
 @click.argument("name")
 @click.argument("key")
+@past_options
 @tenant_option
 @json_option
 @click.pass_obj
-def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool) -> None:
+def get(place: tuple[str, str], /, name: str, key: str, machine: bool, at: str | None, **how: Any) -> None:
     """Show one row, as JSON. A row that is not there is exit code 3.
 
     A remark on standard error says where the row is stale, because its fold failed on an event.
@@ -79,23 +81,27 @@ def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool)
     Examples:
       foldlog views bank.py get balances 17
       foldlog views bank.py get balances 17 --tenant acme --json
+      foldlog views bank.py get balances 17 --at 2026-01-31T12:00:00Z
     """
     app = _app(place)
     part = _projection(app, name)
+    when = moment(at)
 
     async def fetch() -> tuple[Any, int, bool]:
-        async with app.open(functions=False):
+        async with watched(app, when):
             store = app.system.store
-            value = await app.get(part, key, tenant=tenant)
+            value = await app.get(part, key, at=when, **how)
+            if when is not None:
+                return value, 0, False
             behind = 0 if part.inline else (await _described(store, part, await store.head()))["behind"]
-            return value, behind, key in await stale(store, part.table, tenant, [key])
+            return value, behind, key in await stale(store, part.table, how["tenant"], [key])
 
     value, behind, is_stale = asyncio.run(fetch())
     if is_stale:
         note(f"stale: the fold of {part.table} failed on an event of {key!r}; see foldlog dead-letters {place[0]} list")
     if value is None:
         late = f"; the view is {behind:,} events behind the log: `foldlog run` brings it up to date" if behind else ""
-        raise NotFound(f"view {name!r} has no row {key!r}{late}")
+        raise NotFound(f"view {name!r} {'has' if at is None else 'had'} no row {key!r}{late}")
     Output(machine).json(value)
 
 
@@ -106,6 +112,7 @@ def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool)
 @click.option("--high", metavar="VALUE", help="Up to this, included.")
 @click.option("--limit", type=click.IntRange(1, limits.FIND_MAX), default=limits.FIND, show_default=True)
 @click.option("--backward", is_flag=True, help="From high to low.")
+@past_options
 @tenant_option
 @json_option
 @click.pass_obj
@@ -117,6 +124,7 @@ def find_rows(
     index: str | None,
     low: str | None,
     high: str | None,
+    at: str | None,
     **how: Any,
 ) -> None:
     """Show rows in order of their keys, or of a declared index; with a mark at those that are stale.
@@ -124,14 +132,16 @@ def find_rows(
     Examples:
       foldlog views bank.py find balances --low 10 --high 20
       foldlog views bank.py find orders --index total --low 1000 --backward --json
+      foldlog views bank.py find balances --at 1200
     """
     app = _app(place)
     part = _projection(app, name)
+    when = moment(at)
     bounds = [_bound(text) if index else text for text in (low, high)]
 
     async def search() -> list[Found[Any]]:
-        async with app.open(functions=False):
-            return await app.find(part, index, *bounds, **how)
+        async with watched(app, when):
+            return await app.find(part, index, *bounds, at=when, **how)
 
     found = asyncio.run(search())
     output = Output(machine)

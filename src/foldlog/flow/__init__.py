@@ -2,6 +2,7 @@
 
 execute     a command is decided and its events committed
 state       … on what: the fold of a stream or of what a scope finds
+snapshot    … saved, for long streams: trusted only where nothing has changed
 subscribe   pages of events up to the safe head, in order, nothing skipped
 lease       who runs a function, and up to where it came: the checkpoint's row
 view        a projection made ready: its table, its codec, its events
@@ -11,5 +12,6 @@ attempt     one call of a handler: its answer, its verdict or its failure
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 deliver     events to handlers: order per key, retries, marks
 reading     what can be read back: rows of a view, events of the log
+travel      the same as of a position or a time: folded from the cut log
 deadletter  what an operator sees of it: list, replay, discard
 """

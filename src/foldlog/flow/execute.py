@@ -113,6 +113,10 @@ class Execute:
         loaded = await self._states.load(decision, stream, check_tenant(tenant), refresh=True)
         return loaded.state, loaded.version
 
+    async def finish(self) -> None:
+        """What goes on behind the commands comes to its end; for a closing app."""
+        await self._states.finish()
+
     def _address(self, send: Send) -> tuple[Decision, str]:
         decision = self._decisions.get(send.decider)
         if decision is None:
@@ -182,7 +186,7 @@ class Execute:
             self._states.forget(run.origin.tenant, run.stream)
             raise
         if loaded.condition is None:
-            self._states.keep(run.origin.tenant, run.stream, state, done.version)
+            self._states.keep(run.decision, run.origin.tenant, run.stream, state, done.version)
         return Receipt(run.stream, done.version, done.position, tuple(decoded), run.origin.tenant, run.command_id)
 
     def _drafts(self, run: "_Run", events: Sequence[Any]) -> tuple[list[Draft], list[Any]]:

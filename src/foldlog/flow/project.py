@@ -68,10 +68,10 @@ class _Held:
 
 
 class Project:
-    """Folds the pages of one projection; one at a time, under a lease."""
+    """Folds the pages of one projection; one at a time, under a lease. A fold that fails is logged at `level`."""
 
-    def __init__(self, store: Store, view: View, clock: Clock, lease: Lease) -> None:
-        self._store, self._view, self._clock, self._lease = store, view, clock, lease
+    def __init__(self, store: Store, view: View, clock: Clock, lease: Lease, level: int = logging.ERROR) -> None:
+        self._store, self._view, self._clock, self._lease, self._level = store, view, clock, lease, level
         self._held: dict[RowKey, _Held] = {}
         self._parked: set[RowKey] = set()
         self._letters: list[Put] = []
@@ -193,7 +193,8 @@ class Project:
         index = sum(letter.position == event.position for letter in self._letters)
         row_mark = mark(self._view.name, key, event.position)
         self._stale[row_mark.key] = row_mark
-        log.error(
+        log.log(
+            self._level,
             "%s failed on %s@%d: %r; its row %r is parked, and stale until the projection gets a new version",
             self._view.name,
             event.stream,

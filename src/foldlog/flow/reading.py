@@ -10,8 +10,8 @@ from foldlog.flow.stale import stale
 from foldlog.flow.view import View, index_value
 from foldlog.model.message import Recorded
 from foldlog.model.query import Query
-from foldlog.model.stream import check_limit, check_tenant
-from foldlog.ports.store import Range, Row, Store
+from foldlog.model.stream import check_limit, check_tenant, check_text
+from foldlog.ports.store import Range, Row, RowKey, Store
 
 R = TypeVar("R")
 
@@ -30,6 +30,22 @@ class Found(Generic[R]):
     stale: bool = False
 
 
+async def row(store: Store, view: View, key: str, tenant: str) -> Any:
+    """One row of a view, None where there is none; see `App.get`."""
+    place = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
+    return view.decode((await store.get(view.table, [place])).get(place))
+
+
+def check_find(view: View, index: str | None, low: Any, high: Any, limit: int) -> None:
+    """What can be said of a `find` before anything is read. Errors: `Invalid`, `TooLarge`."""
+    check_limit(limit, limits.FIND_MAX)
+    if index is not None and index not in view.table.indexes:
+        known = ", ".join(view.table.indexes) or "none"
+        raise Invalid(f"{view.projection!r} has no index {index!r}; declared: {known}")
+    index_value(low)
+    index_value(high)
+
+
 async def find(
     store: Store,
     view: View,
@@ -43,10 +59,7 @@ async def find(
     tenant: str,
 ) -> list[Found[Any]]:
     """At most `limit` rows of a view, in order; see `App.find`."""
-    check_limit(limit, limits.FIND_MAX)
-    if index is not None and index not in view.table.indexes:
-        known = ", ".join(view.table.indexes) or "none"
-        raise Invalid(f"{view.projection!r} has no index {index!r}; declared: {known}")
+    check_find(view, index, low, high, limit)
     if after is not None and not isinstance(after, Found):
         raise Invalid(f"bad after {after!r}: give the last row that `find` returned")
     found: list[Found[Any]] = []

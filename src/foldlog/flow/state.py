@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from foldlog import limits
 from foldlog.errors import Invalid, Undecodable
+from foldlog.flow.snapshot import Known, Rule, Snapshots
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Context
 from foldlog.model.message import Kind, Recorded
@@ -24,12 +25,26 @@ class Loaded(NamedTuple):
     condition: Condition | None = None
 
 
-class Decision:
-    """A decider with its types resolved, ready to be executed."""
+class _Kept(NamedTuple):
+    """A state in memory, and at which version one of its stream was saved last, or tried to be."""
 
-    def __init__(self, decider: Decider[Any, Any, Any], events: tuple[type, ...], names: frozenset[str]) -> None:
+    state: Any
+    version: int
+    saved: int
+
+
+class Decision:
+    """A decider with its types resolved, ready to be executed. `rule` says when its states are saved; None: never."""
+
+    def __init__(
+        self,
+        decider: Decider[Any, Any, Any],
+        events: tuple[type, ...],
+        names: frozenset[str],
+        rule: Rule | None = None,
+    ) -> None:
         what = f"decider {decider.category!r}"
-        self.decider = decider
+        self.decider, self.rule = decider, rule
         self.commands = frozenset(taken(decider.decide, 0, what, "command").types)
         self.wants_context = wants(decider.decide, 2, Context, what)
         self.events = frozenset(events)
@@ -64,7 +79,8 @@ class States:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._snapshots = Snapshots(store)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -74,8 +90,8 @@ class States:
         cached = self._kept.get((tenant, stream))
         if cached and not refresh:
             self._kept.move_to_end((tenant, stream))
-            return Loaded(cached[0], cached[1], False)
-        state, version = cached or (deepcopy(decision.decider.initial), 0)
+            return Loaded(cached.state, cached.version, False)
+        state, version, saved = cached or await self._begin(decision, stream, tenant)
         query = Query(stream=stream, tenant=tenant)
         more = True
         while more:
@@ -84,8 +100,13 @@ class States:
                 state = decision.fold(state, page.events)
                 version = page.events[-1].version
             more = page.more
-        self.keep(tenant, stream, state, version)
+        self.keep(decision, tenant, stream, state, version, saved)
         return Loaded(state, version, True)
+
+    async def _begin(self, decision: Decision, stream: str, tenant: str) -> _Kept:
+        if decision.rule is not None and (found := await self._snapshots.find(decision.rule, stream, tenant)):
+            return _Kept(found.state, found.version, found.version)
+        return _Kept(deepcopy(decision.decider.initial), 0, 0)
 
     async def scoped(self, decision: Decision, command: Any, tenant: str) -> Loaded:
         """The state of what the decider's scope finds for a command, and the condition that nothing new matches.
@@ -109,14 +130,28 @@ class States:
             head = max(page.head, after)
         return Loaded(state, 0, True, Condition(query, head))
 
-    def keep(self, tenant: str, stream: str, state: Any, version: int) -> None:
-        """Remember a state, unless a newer one is known."""
+    def keep(
+        self, decision: Decision, tenant: str, stream: str, state: Any, version: int, saved: int | None = None
+    ) -> None:
+        """Remember a state, unless a newer one is known, and have it saved where its decider's rule says so.
+
+        `saved` is the version of the stream's snapshot, None where it is the one that was last known.
+        """
         known = self._kept.get((tenant, stream))
-        if known is None or known[1] <= version:
-            self._kept[tenant, stream] = state, version
+        if known is None or known.version <= version:
+            saved = max(saved or 0, known.saved if known else 0)
+            rule = decision.rule
+            if rule and version - saved >= rule.every:
+                taken = self._snapshots.offer(rule, stream, tenant, Known(state, version))
+                saved = version if taken else saved
+            self._kept[tenant, stream] = _Kept(state, version, saved)
             self._kept.move_to_end((tenant, stream))
             if len(self._kept) > limits.STATE_CACHE:
                 self._kept.popitem(last=False)
+
+    async def finish(self) -> None:
+        """Let the snapshots that wait be saved; nothing waits afterwards."""
+        await self._snapshots.finish()
 
     def forget(self, tenant: str, stream: str) -> None:
         """A state that must not be trusted any more."""

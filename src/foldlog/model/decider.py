@@ -27,9 +27,14 @@ class Decider(Generic[C, S, E]):
     With `scope`, a function from a command to a `Query` by types and tags, the state is the fold of what the query
     finds; the events still go to the stream `category-key`, with any version, on the condition that nothing new
     matches the query.
+
+    With `snapshot`, a number from 1, the state of an entity is saved beside the log whenever at least so many events
+    were folded since it was last saved, so that a long stream is loaded in the time of its last events. The state must
+    be of a type that can be stored, as an event's fields are, and `evolve` annotated with it. None, the default, saves
+    nothing. Errors: `Misconfigured`.
     """
 
-    __slots__ = ("category", "decide", "evolve", "initial", "scope")
+    __slots__ = ("category", "decide", "evolve", "initial", "scope", "snapshot")
 
     def __init__(
         self,
@@ -39,15 +44,23 @@ class Decider(Generic[C, S, E]):
         initial: S,
         *,
         scope: "Callable[[C], Query] | None" = None,
+        snapshot: int | None = None,
     ) -> None:
         try:
             self.category = check_category(category)
         except Invalid as error:
             raise Misconfigured(error.message) from error
+        if snapshot is not None and (type(snapshot) is not int or snapshot < 1):
+            raise Misconfigured(f"decider {category!r}: snapshot is a number of events, from 1")
+        if snapshot is not None and scope is not None:
+            raise Misconfigured(
+                f"decider {category!r}: a state by scope belongs to a command and cannot be saved: leave snapshot= out"
+            )
         self.decide: Callable[..., Sequence[E]] = decide
         self.evolve = evolve
         self.initial = initial
         self.scope = scope
+        self.snapshot = snapshot
 
     def __repr__(self) -> str:
         return f"Decider({self.category!r})"

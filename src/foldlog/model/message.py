@@ -68,7 +68,8 @@ class Kind:
 
 
 KindFactory = Callable[[str, str, int, str], Kind]
-"""(category, type, schema version, encoding) -> Kind; engines call it once for each kind they meet."""
+"""(category, type, schema version, encoding) -> Kind. Engines call it once for each kind they meet, and, before they
+answer a read, for every kind in the log that is of one of the read's types."""
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):

@@ -47,6 +47,7 @@ class Schemas:
 
     def __init__(self, events: Iterable[type], commands: Iterable[type], upcasts: Iterable[Upcast]) -> None:
         self._codecs: dict[type, tuple[Stored, Codec[Any]]] = {}
+        self._categories: dict[str, set[str]] = {}
         self._events = self._by_name(events)
         self._commands = self._by_name(commands)
         newest = {name: mark.version for name, (_, mark) in self._events.items()}
@@ -56,7 +57,13 @@ class Schemas:
 
     def kind(self, category: str, type: str, schema: int, encoding: str) -> Kind:
         """A Kind that decodes: the factory that engines are given."""
+        self._categories.setdefault(type, set()).add(category)
         return Kind(category, type, schema, encoding, self._decoder(type, schema, encoding))
+
+    def categories(self, names: Iterable[str]) -> frozenset[str]:
+        """The categories of the streams in which events of these stored names (none: any) were met so far."""
+        wanted = tuple(names) or tuple(self._categories)
+        return frozenset(category for name in wanted for category in tuple(self._categories.get(name, ())))
 
     def names(self, types: Iterable[type]) -> tuple[str, ...]:
         """The stored names under which events of these types may stand in the log, older names included."""
@@ -64,6 +71,11 @@ class Schemas:
         for _ in self._steps:
             wanted |= {source[0] for source, step in self._steps.items() if step.target[0] in wanted}
         return tuple(sorted(wanted))
+
+    def upcasts(self, names: Iterable[str]) -> tuple[Upcast, ...]:
+        """The steps that events under these stored names may go through."""
+        wanted = frozenset(names)
+        return tuple(step for source, step in sorted(self._steps.items()) if source[0] in wanted)
 
     def encode(self, value: Any) -> tuple[Stored, bytes, Any]:
         """(stored name and version, body, the value as it will be read). Errors: `Invalid`, `TooLarge`."""
