@@ -6,12 +6,14 @@ shown as an escape.
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -86,3 +88,13 @@ class Output:
 def note(text: object) -> None:
     """A remark on standard error."""
     click.echo(safe(text), err=True)
+
+
+@contextmanager
+def progress(what: str, total: int | None, wanted: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error where a person sees it; otherwise nothing."""
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not wanted or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda step: bar.advance(task, step)

@@ -8,6 +8,7 @@ import click
 
 import foldlog
 from foldlog.cli.events import events
+from foldlog.cli.forking import fork_log
 from foldlog.cli.letters import dead_letters
 from foldlog.cli.output import safe, to_json
 from foldlog.cli.running import check, run_app
@@ -59,7 +60,7 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log):
+for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log, fork_log):
     program.add_command(_command)
 
 

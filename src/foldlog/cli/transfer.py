@@ -4,18 +4,15 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from foldlog import limits
 from foldlog.cli.importing import Import, Mark, Reject, fingerprint, skip, skip_lines
-from foldlog.cli.output import Output, note, to_json
+from foldlog.cli.output import Output, note, progress, to_json
 from foldlog.cli.target import OnTarget, Target, find, json_option, opened, url_option
 from foldlog.errors import Invalid, Refused, TooLarge
 from foldlog.model.cloudevents import to_line
@@ -66,7 +63,7 @@ async def _export(place: Target, sink: BinaryIO, after: int, *, bar: bool) -> tu
     count = 0
     async with opened(place) as store:
         head = await store.head()
-        with _progress("export", max(0, head - after), bar) as advance:
+        with progress("export", max(0, head - after), bar) as advance:
             while after < head:
                 page = await store.read(Query(), after, limits.PAGE)
                 events = [event for event in page.events if event.position <= head]
@@ -167,7 +164,7 @@ async def _import(
         work = Import(store, name, category=how["category"], skip=how["on_error"] == "skip")
         await _start(work, source, how["from_line"])
         rejects.expect(work.mark.line)
-        with _progress("import", size, size != -1) as advance:
+        with progress("import", size, size != -1) as advance:
             advance(work.mark.offset)
             seen = work.mark.offset
 
@@ -242,13 +239,3 @@ class _Rejects:
                 entry = {"file": self._source, "line": number, "code": error.code, "message": error.message}
                 self._file.write(f"{to_json(entry)}\n")
         self._file.flush()
-
-
-@contextmanager
-def _progress(what: str, total: int | None, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error where a person sees it; otherwise nothing."""
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = not wanted or not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda step: progress.advance(task, step)

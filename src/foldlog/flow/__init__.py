@@ -9,4 +9,7 @@ attempt     one call of a handler: its answer, its verdict or its failure
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 deliver     events to handlers: order per key, retries, marks
 deadletter  what an operator sees of it: list, replay, discard
+
+Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it), ailing
+(what is wrong with functions and events).
 """

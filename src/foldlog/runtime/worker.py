@@ -8,6 +8,7 @@ from foldlog import limits
 from foldlog.errors import Conflict, Unavailable
 from foldlog.flow.attempt import Effect
 from foldlog.flow.deliver import Deliver
+from foldlog.flow.fork import first
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project, View
 from foldlog.flow.subscribe import Progress, follow
@@ -98,9 +99,7 @@ class Runner:
 
     async def _first(self) -> int:
         function = self.function
-        if isinstance(function, Effect) and function.handler.start == "new":
-            return await self._system.store.head()
-        return 0
+        return await first(self._system.store, function.handler.start) if isinstance(function, Effect) else 0
 
     def _fail(self, failure: BaseException) -> None:
         self.failure = failure
