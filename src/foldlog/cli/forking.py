@@ -83,14 +83,16 @@ async def _fork(
 
 def _report(output: Output, new: str, cut: Cut, log: str, handlers: str) -> None:
     if output.machine:
-        output.json({
-            "url": new,
-            "log": log,
-            "position": cut.position,
-            "recorded": cut.recorded,
-            "left_out": cut.left_out,
-            "handlers": handlers,
-        })
+        output.json(
+            {
+                "url": new,
+                "log": log,
+                "position": cut.position,
+                "recorded": cut.recorded,
+                "left_out": cut.left_out,
+                "handlers": handlers,
+            }
+        )
         return
     when = cut.recorded.isoformat(timespec="milliseconds")[:-6]
     output.say(f"{new} is a log of its own with all events up to position {cut.position} (recorded {when}Z)")
@@ -100,4 +102,6 @@ def _report(output: Output, new: str, cut: Cut, log: str, handlers: str) -> None
     if handlers == "new":
         output.say(f"handlers leave the copied events alone: they begin behind position {cut.position}")
     else:
-        output.say("handlers run for every copied event again, with all their effects: see that they reach nothing real")
+        output.say(
+            "handlers run for every copied event again, with all their effects: see that they reach nothing real"
+        )

@@ -14,6 +14,7 @@ from foldlog.cli.output import safe, to_json
 from foldlog.cli.running import check, run_app
 from foldlog.cli.sending import send
 from foldlog.cli.target import as_written
+from foldlog.cli.tracing import why_event
 from foldlog.cli.transfer import export_log, import_log
 from foldlog.cli.views import views
 from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
@@ -60,7 +61,7 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log, fork_log):
+for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log, fork_log, why_event):
     program.add_command(_command)
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Invalid
-from foldlog.model.message import to_datetime, to_micros
+from foldlog.model.message import to_micros
 from foldlog.model.query import Query
 from foldlog.ports.store import Put, RowKey, Store, Table
 
@@ -80,10 +80,10 @@ async def cut_at(store: Store, at: int | datetime | None, by: str, told: Callabl
             page = await store.read(Query(until=at), 0, 1, backward=True)
             at = page.events[0].position if page.events else 0
     upto = head if at is None else at
-    page = await store.read(Query(), upto + 1, 1, backward=True) if upto > 0 else None
-    if page is None or not page.events:
+    last = (await store.read(Query(), upto + 1, 1, backward=True)).events if upto > 0 else []
+    if not last:
         raise Invalid("no event stands before that point: there is nothing to fork")
-    return Cut(page.events[0].position, to_datetime(page.events[0].time), left_out)
+    return Cut(last[0].position, last[0].recorded, left_out)
 
 
 async def _occurred_until(store: Store, moment: int, head: int, told: Callable[[int], None]) -> tuple[int, int]:
