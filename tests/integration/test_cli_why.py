@@ -7,7 +7,7 @@ from foldlog.model.message import Draft, Meta, encode_meta, event_id
 from foldlog.ports.store import Append, Batch
 from tests.integration.cli_process import foldlog, line, machine, start, until, write_app
 
-OPEN = '{"owner": "Ann [red]\\u001b[2J"}'
+OPEN = '{"owner": "Ann [red]"}'
 
 
 def test_a_chain_with_a_dead_letter(tmp_path):
