@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from foldlog.errors import Misconfigured
+from foldlog.model.finding import Examined, Finding
 from foldlog.model.message import Kind, KindFactory
 from foldlog.ports.store import Put, Store
 
@@ -65,6 +66,15 @@ async def fork(url: str, new: str, upto: int, rows: Sequence[Put], told: Callabl
     check_fork(url, new)
     log: str = await _engine("sqlite").fork(_path(url), _path(new), upto, rows, told)
     return log
+
+
+async def examine(url: str, *, deep: bool) -> Examined:
+    """What the engine finds when it looks at a store from below; `deep` reads all of it. Nothing is changed."""
+    engine = _engine(url.partition(":")[0])
+    if not hasattr(engine, "examine"):
+        return Examined([Finding("store", "ok", f"{url} keeps nothing beyond its process: nothing to look at")])
+    found: Examined = await engine.examine(_path(url), deep=deep)
+    return found
 
 
 def is_url(text: str) -> bool:

@@ -5,4 +5,6 @@ settings  the environment     target    APP or URL to an app and a store
 output    tables and JSON     running   run, check          sending   send
 events    events              views     views               letters   dead-letters
 transfer  export, import      importing lines to commits, resumable
+forking   fork                tracing   why                 doctor   doctor
+coldstart an app in fresh interpreters
 """

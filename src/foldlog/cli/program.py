@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 import foldlog
+from foldlog.cli.doctor import doctor
 from foldlog.cli.events import events
 from foldlog.cli.forking import fork_log
 from foldlog.cli.letters import dead_letters
@@ -36,7 +37,7 @@ _CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
     epilog="""\b
 Exit codes:
     0  done                                5  unavailable, try again
-    1  check found faults                  6  misconfigured code or setting
+    1  check or doctor found faults        6  misconfigured code or setting
     2  wrong usage                         7  corrupt: stop and alert
     3  refused: rejected, invalid input,   8  done, but some lines were skipped
        not found, too large              130  Ctrl-C
@@ -61,7 +62,19 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log, fork_log, why_event):
+for _command in (
+    run_app,
+    check,
+    send,
+    events,
+    views,
+    dead_letters,
+    export_log,
+    import_log,
+    fork_log,
+    why_event,
+    doctor,
+):
     program.add_command(_command)
 
 

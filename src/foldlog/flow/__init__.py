@@ -10,6 +10,6 @@ mark        what was done, made durable: marks, outbox rows and checkpoint in on
 deliver     events to handlers: order per key, retries, marks
 deadletter  what an operator sees of it: list, replay, discard
 
-Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it), ailing
-(what is wrong with functions and events).
+Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it),
+checkup (what is wrong with functions and events).
 """

@@ -8,7 +8,7 @@ log.py        pages of events                         matching.py   from a query
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          watch.py      waking those who wait
 faults.py     SQLite's errors in Foldlog's words        apart.py      opening and closing in a thread
-forking.py    a new file with another one's events    health.py     what is wrong with a file and its disk
+forking.py    a new file with another one's events    checkup.py    what is wrong with a file and its disk
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
 from foldlog.engines.sqlite import rows
 from foldlog.engines.sqlite.apart import run_apart
+from foldlog.engines.sqlite.checkup import examine
 from foldlog.engines.sqlite.faults import said
 from foldlog.engines.sqlite.files import connect, open_file
 from foldlog.engines.sqlite.forking import fork
@@ -36,7 +37,7 @@ from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
-__all__ = ["SqliteStore", "fork"]
+__all__ = ["SqliteStore", "examine", "fork"]
 
 
 def _micros() -> int:
