@@ -236,6 +236,18 @@ def test_a_killed_one_has_no_name_and_the_next_one_succeeds(log, tmp_path):
     assert len(machine("events", f"sqlite:{new}")) == 20
 
 
+def test_one_killed_after_its_last_step_has_done_no_harm(log, tmp_path):
+    new, kept = tmp_path / "new.db", tmp_path / "kept.db"
+    asyncio.run(forking.fork(str(log), str(new), 20, [], quiet))
+    (tmp_path / "new.db.forking").hardlink_to(new)
+    new.rename(kept)
+    before = kept.read_bytes()
+    asyncio.run(forking.fork(str(log), str(new), 10, [], quiet))
+    assert kept.read_bytes() == before
+    assert names(tmp_path) == ["kept.db", "new.db"]
+    assert len(machine("events", f"sqlite:{new}")) == 10
+
+
 def test_two_at_once_do_not_write_one_file(log, tmp_path):
     new, seen = str(tmp_path / "new.db"), []
 

@@ -30,7 +30,7 @@ def why_event(target: str, event: str, tenant: str, url: str, machine: bool) -> 
     and what is still open: retries, dead letters, commands to send. With APP it says of every function what became of
     each event there; with URL only what has left a trace. Attempts of what went right in the end are not kept.
 
-    There is no index of causes, so the log is read once: about a second for a million events. --json gives one event a
+    There is no index of causes, so the log is read, mostly once: a million events take a second or a few. --json gives one event a
     line, causes before effects.
 
     Examples:

@@ -109,20 +109,24 @@ def _taken(name: str) -> Invalid:
 @contextmanager
 def _building(name: str) -> Iterator[int]:
     """The unfinished file, empty and ours alone; its name is gone afterwards."""
+    path = Path(name)
+    # A fork that was killed after its last step has left its file under a second name: it must not be emptied.
+    if path.exists() and path.stat().st_nlink > 1:
+        path.unlink()
     handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Unavailable(f"another process is forking to {name.removesuffix('.forking')}") from error
-        if not os.fstat(handle).st_nlink:
+        if os.fstat(handle).st_nlink != 1:
             raise Unavailable(f"another process has just forked to {name.removesuffix('.forking')}")
         os.ftruncate(handle, 0)
         os.fchmod(handle, 0o600)
         try:
             yield handle
         finally:
-            Path(name).unlink()
+            path.unlink()
     finally:
         os.close(handle)
 
