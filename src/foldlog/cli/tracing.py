@@ -30,8 +30,8 @@ def why_event(target: str, event: str, tenant: str, url: str, machine: bool) -> 
     and what is still open: retries, dead letters, commands to send. With APP it says of every function what became of
     each event there; with URL only what has left a trace. Attempts of what went right in the end are not kept.
 
-    There is no index of causes, so the log is read, mostly once: a million events take a second or a few. --json gives one event a
-    line, causes before effects.
+    There is no index of causes, so the log is read, once as a rule: a million events take a second or a few. --json
+    gives one event a line, causes before effects.
 
     Examples:
       foldlog why bank.py account-17@3
@@ -111,8 +111,7 @@ def _tree(found: Trace) -> Tree:
 def _told(one: Traced) -> str:
     event = one.event
     meta = event.meta
-    when = event.recorded.isoformat(timespec="milliseconds")[:-6]
-    text = f"{event.stream}@{event.version} {event.type} at {when}Z, position {event.position}"
+    text = f"{event.stream}@{event.version} {event.type} at {_short(event.time)}, position {event.position}"
     if one.cause is None:
         asked = f"command {meta.command}" if meta.command else "imported"
         cause = f" that followed from {meta.causation}, which is not in this log" if meta.causation else ""
@@ -128,12 +127,16 @@ def _reacted(one: Reaction) -> str:
     if one.command:
         what = f"{one.function}: {one.command} to {one.to}: {one.state}"
     if one.attempts:
-        what += f" after {one.attempts} attempts, the last at {_iso(one.failed)}"
+        what += f" after {one.attempts} attempts, the last at {_short(one.failed)}"
     if one.due and one.state == "retry":
-        what += f", again at {_iso(one.due)}"
-    if one.error:
-        what += f": {one.error.strip().rpartition(chr(10))[2]}"
-    return f"{what} (dead letter {one.letter})" if one.letter else what
+        what += f", again at {_short(one.due)}"
+    if one.letter:
+        what += f", letter {one.letter}"
+    return f"{what}: {one.error.strip().rpartition(chr(10))[2]}" if one.error else what
+
+
+def _short(micros: int) -> str:
+    return f"{to_datetime(micros).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def _seconds(micros: int) -> str:
