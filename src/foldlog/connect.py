@@ -1,7 +1,7 @@
 """URL scheme to engine: the only place that imports by name. A missing driver says which extra to install."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from foldlog.errors import Misconfigured
 from foldlog.model.clock import SystemClock
+from foldlog.model.finding import Examined, Finding
 from foldlog.model.message import Kind, KindFactory
-from foldlog.ports.store import Store
+from foldlog.ports.store import Put, Store
 
 _ENGINES: dict[str, tuple[str, str, str]] = {
     "memory": ("foldlog.engines.memory", "", "foldlog"),
@@ -59,6 +60,39 @@ async def scratch(*, large: bool) -> AsyncIterator[Store]:
             await store.close()
 
 
+def check_fork(url: str, new: str) -> None:
+    """Whether one store can be forked into the other. Errors: `Misconfigured`."""
+    for one in (url, new):
+        connect(one, Kind, int)
+    if urlsplit(new).query:
+        raise Misconfigured(f"{new!r}: a fork goes on behind its last event; leave the options out")
+    if {one.partition(":")[0] for one in (url, new)} != {"sqlite"}:
+        raise Misconfigured(
+            "only a file is forked, into a new file: sqlite:old.db to sqlite:new.db; between other stores use "
+            "`foldlog export` and `import`, which keep events, streams and ids but not positions and times"
+        )
+
+
+async def fork(url: str, new: str, upto: int, rows: Sequence[Put], told: Callable[[int], None]) -> str:
+    """A new store at `new` with the events of the one at `url` up to a position, and with `rows`; its log's id.
+
+    It is there as a whole or not at all. `told` hears, in another thread, how far it came. Errors: `Invalid` where
+    something is at `new` already; those of `check_fork`; `Unavailable`, `Corrupt`.
+    """
+    check_fork(url, new)
+    log: str = await _engine("sqlite").fork(_path(url), _path(new), upto, rows, told)
+    return log
+
+
+async def examine(url: str, *, deep: bool) -> Examined:
+    """What the engine finds when it looks at a store from below; `deep` reads all of it. Nothing is changed."""
+    engine = _engine(url.partition(":")[0])
+    if not hasattr(engine, "examine"):
+        return Examined([Finding("store", "ok", f"{url} keeps nothing beyond its process: nothing to look at")])
+    found: Examined = await engine.examine(_path(url), deep=deep)
+    return found
+
+
 def is_url(text: str) -> bool:
     """Whether this can only be meant as a store's URL, and not as a module or file."""
     return text.partition(":")[0] in _ENGINES or "://" in text
@@ -67,7 +101,7 @@ def is_url(text: str) -> bool:
 def absent(url: str) -> str:
     """The file that a URL names, where it is not there yet, else ""; so that a reader with a typo makes no new log."""
     scheme, _, _ = url.partition(":")
-    path = unquote(urlsplit(url).path)
+    path = _path(url)
     return path if scheme == "sqlite" and path and not Path(path).exists() else ""
 
 
@@ -143,6 +177,10 @@ def _options(query: str) -> dict[str, int]:
             raise Misconfigured(f"unknown option {name}={value!r}: a store's URL takes start=<position>")
         found[name] = int(value)
     return found
+
+
+def _path(url: str) -> str:
+    return unquote(urlsplit(url).path)
 
 
 def _without_password(url: str) -> str:

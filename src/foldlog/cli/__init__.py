@@ -6,4 +6,6 @@ making    new (from template/, a project that our linters read)
 output    tables and JSON     running   run, check          sending   send
 events    events              views     views               letters   dead-letters
 transfer  export, import      importing lines to commits, resumable
+forking   fork                tracing   why                 doctor   doctor
+coldstart an app in fresh interpreters
 """

@@ -53,7 +53,7 @@ def events(target: str, url: str, machine: bool, backward: bool, follow: bool, *
         check_limit(limit, 2**63 - 1)
     elif not (machine or follow):
         limit = limits.FIND
-    since, until = _moment(asked.pop("since")), _moment(asked.pop("until"))
+    since, until = (moment(text) if text is not None else None for text in map(asked.pop, ("since", "until")))
     query = Query(**asked, since=since, until=until)
 
     place = find(target, url)
@@ -155,11 +155,10 @@ def _cells(event: Recorded[Any]) -> tuple[object, ...]:
     return event.position, f"{when}Z", event.stream, event.version, event.type, body
 
 
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def moment(text: str) -> datetime:
+    """A time as written on the command line. Errors: `Invalid`."""
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError as error:
         raise Invalid(f"{text!a} is no time: write 2026-01-31T12:00:00Z") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment
+    return found.astimezone(UTC) if found.tzinfo else found

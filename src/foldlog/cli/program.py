@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import click
 
 import foldlog
+from foldlog.cli.doctor import doctor
 from foldlog.cli.events import events
+from foldlog.cli.forking import fork_log
 from foldlog.cli.letters import dead_letters
 from foldlog.cli.making import new
 from foldlog.cli.output import safe, to_json
@@ -15,6 +17,7 @@ from foldlog.cli.running import check, run_app
 from foldlog.cli.schemas import schema
 from foldlog.cli.sending import send
 from foldlog.cli.target import as_written, frames_of_user
+from foldlog.cli.tracing import why_event
 from foldlog.cli.transfer import export_log, import_log
 from foldlog.cli.views import views
 from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
@@ -36,7 +39,7 @@ _CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
     epilog="""\b
 Exit codes:
     0  done                                5  unavailable, try again
-    1  check found faults                  6  misconfigured code or setting
+    1  check or doctor found faults        6  misconfigured code or setting
     2  wrong usage                         7  corrupt: stop and alert
     3  refused: rejected, invalid input,   8  done, but some lines were skipped
        not found, too large                9  the app's own code failed
@@ -61,7 +64,21 @@ def program() -> None:
 
 
 program.help = as_written(program.help or "")
-for _command in (new, run_app, check, schema, send, events, views, dead_letters, export_log, import_log):
+for _command in (
+    new,
+    run_app,
+    check,
+    schema,
+    send,
+    events,
+    views,
+    dead_letters,
+    export_log,
+    import_log,
+    fork_log,
+    why_event,
+    doctor,
+):
     program.add_command(_command)
 
 

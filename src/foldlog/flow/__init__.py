@@ -14,4 +14,7 @@ deliver     events to handlers: order per key, retries, marks
 reading     what can be read back: rows of a view, events of the log
 travel      the same as of a position or a time: folded from the cut log
 deadletter  what an operator sees of it: list, replay, discard
+
+Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it),
+checkup (what is wrong with functions and events).
 """

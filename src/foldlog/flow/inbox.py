@@ -147,6 +147,17 @@ async def items(store: Store, function: str) -> AsyncIterator[Item]:
         after = rows[-1]
 
 
+async def all_items(store: Store) -> AsyncIterator[Item]:
+    """All rows of all functions."""
+    after: Row | None = None
+    more = True
+    while more:
+        rows, more = await store.scan(INBOX, Range(after=after, limit=limits.FIND_MAX))
+        for row in rows:
+            yield decode(row)
+        after = rows[-1] if rows else after
+
+
 async def marked(store: Store, index: str, function: str | None, limit: int, after: Row | None = None) -> list[Row]:
     """Rows that stand in the index "dead" or "operator", of one function or of all."""
     low, high = (function, function) if function else ("", "~")

@@ -12,7 +12,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import Conflict, Misconfigured
 from foldlog.model.clock import Clock
-from foldlog.ports.store import Batch, Put, Row, RowChange, RowKey, Store, Table
+from foldlog.ports.store import Batch, Put, Range, Row, RowChange, RowKey, Store, Table
 
 CHECKPOINTS = Table("checkpoints")
 
@@ -37,6 +37,23 @@ async def checkpoint(store: Store, function: str) -> Checkpoint | None:
     key = RowKey("", function)
     row = (await store.get(CHECKPOINTS, [key])).get(key)
     return decode(row) if row else None
+
+
+async def checkpoints(store: Store) -> dict[str, Checkpoint]:
+    """The checkpoints of all functions that ever ran, by the keys of their rows."""
+    found: dict[str, Checkpoint] = {}
+    after: Row | None = None
+    more = True
+    while more:
+        rows, more = await store.scan(CHECKPOINTS, Range(after=after, limit=limits.FIND_MAX))
+        found.update((row.key.key, decode(row)) for row in rows)
+        after = rows[-1] if rows else after
+    return found
+
+
+def function_of(key: str) -> str:
+    """The function that a checkpoint's row belongs to."""
+    return key.partition("/")[0]
 
 
 class Lease:

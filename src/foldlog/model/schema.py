@@ -111,6 +111,10 @@ class Schemas:
         """The stored names of all listed events."""
         return tuple(sorted(self._events))
 
+    def knows(self, name: str) -> bool:
+        """Whether a stored name is that of a listed event, or of an older one that is upcast."""
+        return name in self._events or any(source[0] == name for source in self._steps)
+
     def command_names(self) -> tuple[str, ...]:
         """The stored names of all listed commands."""
         return tuple(sorted(self._commands))

@@ -9,6 +9,7 @@ from foldlog.errors import Conflict, Unavailable
 from foldlog.flow.attempt import Effect
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
+from foldlog.flow.fork import first
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
 from foldlog.flow.subscribe import Progress, follow
@@ -105,9 +106,7 @@ class Runner:
 
     async def _first(self) -> int:
         function = self.function
-        if isinstance(function, Effect) and function.handler.start == "new":
-            return await self._system.store.head()
-        return 0
+        return await first(self._system.store, function.handler.start) if isinstance(function, Effect) else 0
 
     def _fail(self, failure: BaseException) -> None:
         self.failure = failure

@@ -8,6 +8,7 @@ log.py        pages of events                         matching.py   from a query
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          watch.py      waking those who wait
 faults.py     SQLite's errors in Foldlog's words        forks.py      which files must not be opened again
+forking.py    a new file with another one's events    checkup.py    what is wrong with a file and its disk
 """
 
 import asyncio
@@ -22,8 +23,10 @@ import apsw
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
 from foldlog.engines.sqlite import forks, rows
+from foldlog.engines.sqlite.checkup import examine
 from foldlog.engines.sqlite.faults import said
 from foldlog.engines.sqlite.files import connect, open_file
+from foldlog.engines.sqlite.forking import fork
 from foldlog.engines.sqlite.log import Log, head_of
 from foldlog.engines.sqlite.readers import Readers
 from foldlog.engines.sqlite.watch import Watch
@@ -33,6 +36,8 @@ from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
 from foldlog.model.thread import in_thread
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
+
+__all__ = ["SqliteStore", "examine", "fork"]
 
 _FEW = 64  # events or rows that are read on the spot: less work than handing them to a thread
 

@@ -42,7 +42,7 @@ def open_file(path: str) -> tuple[apsw.Connection, Identity]:
     Errors: `Misconfigured` where the path, its permissions, its content or its schema's version are wrong; `Corrupt`,
     `Unavailable`.
     """
-    _load_checksums()
+    load_checksums()
     try:
         with _making:
             _make_file(path)
@@ -83,7 +83,7 @@ def _set(conn: apsw.Connection, name: str, value: object) -> object:
     return conn.execute(f"PRAGMA {name} = {value}").get
 
 
-def _load_checksums() -> None:
+def load_checksums() -> None:
     """Register the checksum VFS, once a process."""
     if _VFS in apsw.vfs_names():
         return
@@ -151,7 +151,7 @@ def _prepare(conn: apsw.Connection, path: str) -> Identity:
     while True:
         try:
             if not conn.execute("PRAGMA application_id").get:
-                _create(conn)
+                create(conn)
             if conn.execute("PRAGMA application_id").get != APPLICATION:
                 raise Misconfigured(f"{path} is not a Foldlog database")
             if conn.execute("PRAGMA journal_mode").get != "wal":
@@ -169,7 +169,8 @@ def _prepare(conn: apsw.Connection, path: str) -> Identity:
     return Identity(log, epoch)
 
 
-def _create(conn: apsw.Connection) -> None:
+def create(conn: apsw.Connection) -> None:
+    """The schema and a new identity, in a file that is empty."""
     conn.reserve_bytes(reserve=_CHECKSUM_BYTES)
     conn.execute("BEGIN EXCLUSIVE").get
     try:

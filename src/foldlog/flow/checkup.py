@@ -1,0 +1,213 @@
+"""What is wrong with functions and events: leases, letters, backlog, kinds that cannot be read, slow folds."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from foldlog import limits
+from foldlog.errors import Corrupt, Undecodable
+from foldlog.flow import inbox
+from foldlog.flow.attempt import Effect
+from foldlog.flow.fork import forked
+from foldlog.flow.lease import Checkpoint, checkpoints, function_of
+from foldlog.flow.state import Decision
+from foldlog.flow.view import View
+from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding
+from foldlog.model.message import Recorded, to_datetime
+from foldlog.model.query import Query
+from foldlog.model.schema import Schemas
+from foldlog.ports.store import Store
+
+
+class Parts(NamedTuple):
+    """What an app says, as far as it can be compared with what is stored."""
+
+    functions: Sequence[View | Effect]
+    decisions: dict[str, Decision]
+    schemas: Schemas
+
+
+async def examine(store: Store, now: int, parts: Parts | None, below: Examined) -> list[Finding]:
+    """Look at rows and events through the port; `now` is microseconds since 1970, `below` what the engine found.
+
+    Without `parts` only what needs no code is looked at. Nothing is changed, no handler is called.
+    """
+    fork = await forked(store)
+    origin = f", forked from log {fork.log} at position {fork.position}" if fork else ""
+    found = [Finding("log", OK, f"{store.identity.log}, epoch {store.identity.epoch}{origin}")]
+    head = await store.head()
+    found += _leases(store, await checkpoints(store), head, now, parts)
+    found += await _backlog(store, now)
+    if parts is not None:
+        found += await _kinds(store, below, parts.schemas)
+        found += _tables(below, parts)
+        found += await _folds(store, parts)
+    return found
+
+
+def _leases(store: Store, held: dict[str, Checkpoint], head: int, now: int, parts: Parts | None) -> Iterator[Finding]:
+    identity = (store.identity.log, store.identity.epoch)
+    named = {one.name for one in parts.functions} if parts else None
+    for key, one in held.items():
+        where = f"{key} is at position {one.position}, {max(0, head - one.position):,} behind"
+        if (one.log, one.epoch) != identity:
+            cure = "stop this app: the file is not the one that the function ran on; restore the right one"
+            yield Finding("leases", FAIL, f"{key}: its checkpoint belongs to another log, {one.log}", cure)
+        elif named is not None and function_of(key) not in named:
+            yield Finding(
+                "leases", WARN, f"{key}: this app names no such function", "remove it, or run the app that does"
+            )
+        elif not one.owner:
+            yield Finding("leases", WARN, f"{where}; nobody runs it", "start `foldlog run APP`")
+        elif one.until < now:
+            since = to_datetime(one.until).isoformat(timespec="seconds")
+            cure = "its process died or hangs: look there; any other `foldlog run APP` takes it over"
+            yield Finding("leases", WARN, f"{where}; {one.owner} has not renewed its lease, which ended {since}", cure)
+        else:
+            yield Finding("leases", OK, f"{where}; {one.owner} runs it")
+    for name in sorted((named or set()) - {function_of(key) for key in held}):
+        yield Finding("leases", WARN, f"{name} never ran", "start `foldlog run APP`")
+
+
+async def _backlog(store: Store, now: int) -> list[Finding]:
+    dead: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    overdue: Counter[str] = Counter()
+    async for item in inbox.all_items(store):
+        dead[item.function] += item.status == inbox.DEAD
+        waiting[item.function] += item.status == inbox.READY
+        # Behind a dead letter or another retry nothing is due; what has an attempt behind it has a time of its own.
+        late = item.status == inbox.READY and item.attempts > 0 and item.due + 60_000_000 < now
+        overdue[item.function] += late
+    found: list[Finding] = []
+    for name, count in sorted((+dead).items()):
+        cure = "foldlog dead-letters APP list; then mend the cause, and replay or discard them"
+        found.append(Finding("dead letters", WARN, f"{name} has {count:,}", cure))
+    for name, count in sorted((+waiting).items()):
+        what = f"{name}: {count:,} items wait, {overdue[name]:,} of them overdue by more than a minute"
+        full = count >= limits.PARKED
+        if full:
+            what += f"; at {limits.PARKED:,} it stops reading"
+        cure = "mend what its retries and dead letters fail on" if full else "see whether `foldlog run APP` runs"
+        found.append(
+            Finding("backlog", WARN if full or overdue[name] else OK, what, cure if full or overdue[name] else "")
+        )
+    if not +dead:
+        found.append(Finding("dead letters", OK, "none"))
+    if not +waiting:
+        found.append(Finding("backlog", OK, "nothing waits for a retry"))
+    return found
+
+
+async def _kinds(store: Store, below: Examined, schemas: Schemas) -> list[Finding]:
+    found: list[Finding] = []
+    read = 0
+    for category, name, schema in below.kinds:
+        what = f"{name} version {schema} of {category}"
+        if not schemas.knows(name):
+            cure = "list a part that takes it, or an Upcast from it; nothing else in this app sees these events"
+            found.append(Finding("kinds", WARN, f"{what}: no listed part names it", cure))
+            continue
+        for backward in (False, True):
+            page = await store.read(Query(types=(name,), category=category), 0, limits.DECODE_SAMPLE, backward=backward)
+            sample = [event for event in page.events if event.schema == schema]
+            read += len(sample)
+            if wrong := next(_undecodable(sample), ""):
+                cure = "give the event a new version and an Upcast, or undo the change of its class"
+                found.append(Finding("decoding", FAIL, wrong, cure))
+                break
+    if not found:
+        found.append(Finding("decoding", OK, f"{len(below.kinds)} kinds of events are known; {read:,} samples decode"))
+    return found
+
+
+def _undecodable(events: Sequence[Recorded[Any]]) -> Iterator[str]:
+    for event in events:
+        try:
+            _ = event.data
+        except Undecodable as error:
+            yield error.message
+
+
+def _tables(below: Examined, parts: Parts) -> Iterator[Finding]:
+    named = {one.table.name for one in parts.functions if isinstance(one, View)}
+    for name in below.tables:
+        if name.startswith("view.") and name not in named:
+            cure = "once no older version of the app runs, drop it: store.drop(Table(name, indexes))"
+            yield Finding("tables", WARN, f"{name}: no projection of this app has this name and version", cure)
+
+
+async def _folds(store: Store, parts: Parts) -> list[Finding]:
+    """Each fold, timed on the oldest events of its types: there its rows begin as they did."""
+    timed: list[tuple[float, str]] = []
+    found: list[Finding] = []
+    works: list[tuple[str, Query, Callable[[Sequence[Recorded[Any]]], Iterator[None]]]] = [
+        (one.name, one.query, _Rows(one).fold) for one in parts.functions if isinstance(one, View)
+    ]
+    works += [
+        (f"decider {category}", Query(category=category), _States(decision).fold)
+        for category, decision in parts.decisions.items()
+        if decision.decider.scope is None
+    ]
+    for name, query, fold in works:
+        events = (await store.read(query, 0, limits.FOLD_SAMPLE)).events
+        count, begun = 0, time.perf_counter()
+        try:
+            for _ in fold(events):
+                count += 1
+                if time.perf_counter() - begun > limits.FOLD_TIME:
+                    break
+        except Exception as error:
+            if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
+                raise
+            event = events[count]
+            what = f"{name} fails on {event.stream}@{event.version}: {type(error).__name__}: {error}"
+            found.append(Finding("folds", WARN, what, "mend the fold, and give a projection a new version"))
+        if count:
+            timed.append(((time.perf_counter() - begun) / count, name))
+    for seconds, name in sorted(timed, reverse=True):
+        if seconds > limits.FOLD_SLOW:
+            what = f"{name} takes {seconds * 1e3:,.1f} ms an event: a rebuild does {1 / seconds:,.0f} a second"
+            found.append(Finding("folds", WARN, what, "profile it: a fold only computes, on what it is given"))
+    if timed and not found:
+        seconds, name = max(timed)
+        found.append(
+            Finding(
+                "folds", OK, f"the slowest of {len(timed)} is {name}: {seconds * 1e6:,.1f} us an event, with decoding"
+            )
+        )
+    return found
+
+
+class _Rows:
+    """A projection's rows, in memory."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._rows: dict[Any, Any] = {}
+
+    def fold(self, events: Sequence[Recorded[Any]]) -> Iterator[None]:
+        view, rows = self._view, self._rows
+        for event in events:
+            data = event.data
+            for key in view.keys(event, data):
+                rows[key] = view.projection.fold(rows.get(key), event if view.takes.recorded else data)
+            yield
+
+
+class _States:
+    """A decider's states, in memory."""
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+        self._states: dict[tuple[str, str], Any] = {}
+
+    def fold(self, events: Sequence[Recorded[Any]]) -> Iterator[None]:
+        for event in events:
+            key = event.tenant, event.stream
+            if key not in self._states:
+                self._states[key] = deepcopy(self._decision.decider.initial)
+            self._states[key] = self._decision.fold(self._states[key], [event])
+            yield

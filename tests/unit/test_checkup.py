@@ -1,0 +1,221 @@
+"""A look at functions and events finds what was planted, and nothing where nothing is wrong; on both engines."""
+
+import asyncio
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from foldlog import Backoff, Decider, event, handler, limits, projection
+from foldlog.errors import Corrupt
+from foldlog.flow.checkup import Parts, examine
+from foldlog.flow.fork import Fork
+from foldlog.flow.lease import CHECKPOINTS, Checkpoint
+from foldlog.model.finding import FAIL, OK, WARN, Examined
+from foldlog.ports.store import Batch, Put, RowKey
+from tests.unit.bank import Deposit, Open, Opened, account, balances
+
+KINDS = [("account", "account.opened", 1), ("account", "account.deposited", 1)]
+
+
+@handler("greet", retry=Backoff(1))
+async def greet(event: Opened) -> None:
+    if event.owner == "nobody":
+        raise ValueError(event.owner)
+
+
+async def look(app, kinds=(), tables=(), now=None):
+    system = app.system
+    parts = Parts(system.functions(), system.decisions, system.schemas)
+    below = Examined([], list(kinds), list(tables))
+    return await examine(system.store, now or system.clock.now(), parts, below)
+
+
+def wrong(findings):
+    return [(one.check, one.state, one.what) for one in findings if one.state != OK]
+
+
+def put(key, position=0, owner="", until=0, log="", epoch=1):
+    value = msgspec.json.encode(Checkpoint(position, owner, until, log, epoch))
+    return Put(CHECKPOINTS, RowKey("", key), value)
+
+
+def test_nothing_is_wrong_where_all_is_well(site):
+    async def main():
+        async with site.app([account, balances, greet]) as app:
+            for key in "ab":
+                await app.send(account, key, Open(key))
+                await app.send(account, key, Deposit(5))
+            await app.settle()
+            findings = await look(app, KINDS, ["checkpoints", balances.table])
+            assert wrong(findings) == []
+            assert {one.check for one in findings} == {
+                "log",
+                "leases",
+                "dead letters",
+                "backlog",
+                "decoding",
+                "folds",
+            }
+            told = {one.check: one.what for one in findings}
+            assert told["decoding"] == "2 kinds of events are known; 8 samples decode"
+            assert told["folds"].startswith("the slowest of 2 is ")
+            assert all(one.next == "" for one in findings)
+            # Without an app only what needs no code.
+            bare = await examine(app.system.store, app.system.clock.now(), None, Examined([], KINDS))
+            assert {one.check for one in bare} == {"log", "leases", "dead letters", "backlog"}
+
+    asyncio.run(main())
+
+
+def test_leases_that_nobody_holds_or_that_ended(site, clock):
+    async def main():
+        app = site.app([account, balances, greet])
+        await app.open_only()
+        await app.send(account, "a", Open("a"))
+        (log, epoch), now = (app.system.store.identity.log, 1), clock.now()
+        assert [one for one in wrong(await look(app)) if one[0] == "leases"] == [
+            ("leases", WARN, "handler.greet never ran"),
+            ("leases", WARN, f"{balances.table} never ran"),
+        ]
+        rows = [
+            put("handler.greet/00", 0, "host:1", now - 1, log, epoch),
+            put("handler.greet/01", 1, "host:1", now + 1, log, epoch),
+            put(balances.table, 1, "", 0, log, epoch),
+            put("handler.gone", 1, "", 0, log, epoch),
+        ]
+        await app.system.store.commit(Batch(rows=rows))
+        gone, ended, idle = [one for one in wrong(await look(app)) if one[0] == "leases"]
+        assert ended[2].startswith("handler.greet/00 is at position 0, 1 behind; host:1 has not renewed its lease")
+        assert gone[2] == "handler.gone: this app names no such function"
+        assert idle[2] == f"{balances.table} is at position 1, 0 behind; nobody runs it"
+        held = [one.what for one in await look(app) if one.check == "leases" and one.state == OK]
+        assert held == ["handler.greet/01 is at position 1, 0 behind; host:1 runs it"]
+        await app.system.store.commit(Batch(rows=[put(balances.table, 1, "", 0, "another", epoch)]))
+        (foreign,) = [one for one in await look(app) if one.state == FAIL]
+        assert foreign.what == f"{balances.table}: its checkpoint belongs to another log, another"
+        await app.stop()
+
+    asyncio.run(main())
+
+
+def test_dead_letters_and_a_backlog(site, clock, monkeypatch):
+    @handler("flaky", retry=Backoff(1_000_000, 3_600.0, 3_600.0))
+    async def flaky(event: Opened) -> None:
+        raise ValueError("not now")
+
+    async def main():
+        app = site.app([account, greet, flaky])
+        await app.start()
+        await app.send(account, "a", Open("nobody"))
+        while not ({"dead letters", "backlog"} <= {one.check for one in await look(app) if "handler" in one.what}):
+            await app.system.store.wait(None, 1.0)
+        await app.stop()
+        app = site.app([account, greet, flaky])
+        await app.open_only()
+        findings = await look(app, now=clock.now() + 10_000_000_000)
+        assert [one for one in wrong(findings) if one[0] in {"dead letters", "backlog"}] == [
+            ("dead letters", WARN, "handler.greet has 1"),
+            ("backlog", WARN, "handler.flaky: 1 items wait, 1 of them overdue by more than a minute"),
+        ]
+        assert "backlog" not in {check for check, _, _ in wrong(await look(app, now=1))}
+        monkeypatch.setattr(limits, "PARKED", 1)
+        (full,) = [one for one in wrong(await look(app, now=1)) if one[0] == "backlog"]
+        assert full[2].endswith("at 1 it stops reading")
+        await app.stop()
+
+    asyncio.run(main())
+
+
+def test_kinds_that_no_part_knows_and_events_that_do_not_decode(site):
+    @event("account.opened")
+    class Changed:
+        name: str
+
+    @projection("changed")
+    def changed(row: int | None, event: Changed) -> int:
+        return 1
+
+    async def main():
+        async with site.app([account]) as app:
+            await app.send(account, "a", Open("a"))
+            await app.send(account, "a", Deposit(5))
+        other = site.app([changed])
+        await other.open_only()
+        if site.url != "memory:":  # a memory store keeps the kinds of the app that made it
+            findings = [one for one in wrong(await look(other, KINDS, ["view.old.1"])) if one[0] != "leases"]
+            assert findings[0] == (
+                "kinds",
+                WARN,
+                "account.deposited version 1 of account: no listed part names it",
+            ) or findings[1][:2] == ("kinds", WARN)
+            (fail,) = [what for _, state, what in findings if state == FAIL]
+            assert fail.startswith("account-a@1 (position 1):")
+        tables = [
+            one for one in wrong(await look(other, [], ["view.old.1", "inbox", changed.table])) if one[0] == "tables"
+        ]
+        assert [what.partition(":")[0] for _, _, what in tables] == ["view.old.1"]
+        await other.stop()
+
+    asyncio.run(main())
+
+
+def test_folds_that_fail_or_are_slow(site, monkeypatch):
+    @projection("fails")
+    def fails(row: int | None, event: Opened) -> int:
+        if event.owner == "b":
+            raise ValueError("no b")
+        return 1
+
+    @projection("slow")
+    def slow(row: int | None, event: Opened) -> int:
+        clock[0] += 0.5
+        return 1
+
+    clock = [0.0]
+    monkeypatch.setattr("foldlog.flow.checkup.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    async def main():
+        async with site.app([account]) as app:
+            for key in "abcdefgh":
+                await app.send(account, key, Open(key))
+        other = site.app([account, fails, slow])
+        await other.open_only()
+        findings = [one for one in wrong(await look(other)) if one[0] == "folds"]
+        assert findings == [
+            ("folds", WARN, "view.fails.1 fails on account-b@1: ValueError: no b"),
+            ("folds", WARN, "view.slow.1 takes 500.0 ms an event: a rebuild does 2 a second"),
+        ]
+        assert clock[0] == 2.5  # it stops after FOLD_TIME
+        await other.stop()
+
+    asyncio.run(main())
+
+
+def test_a_fork_says_where_it_comes_from(site):
+    async def main():
+        async with site.app([account]) as app:
+            await app.system.store.commit(Batch(rows=[Fork("old", 1, 7).row()]))
+            (log,) = [one for one in await look(app) if one.check == "log"]
+            assert log.what.endswith("epoch 1, forked from log old at position 7")
+
+    asyncio.run(main())
+
+
+def test_a_checksum_that_is_wrong_is_no_fault_of_a_fold(site):
+    def broken(state: int, event: Opened) -> int:
+        raise Corrupt("a page")
+
+    def decide(command: Open, state: int) -> list[Opened]:
+        return []
+
+    async def main():
+        async with site.app([account]) as app:
+            await app.send(account, "a", Open("a"))
+        other = site.app([Decider("account", decide, broken, initial=0)])
+        await other.open_only()
+        with pytest.raises(Corrupt, match="a page"):
+            await look(other)
+        await other.stop()
+
+    asyncio.run(main())
