@@ -112,7 +112,7 @@ def test_what_others_may_read(log):
 def test_a_disk_that_is_slow_full_or_keeps_nothing_and_a_long_wal(log, monkeypatch):
     monkeypatch.setattr(limits, "FSYNC_SLOW", 0.0)
     monkeypatch.setattr(limits, "DISK_LOW", 2**62)
-    monkeypatch.setattr(checkup, "WAL_KEPT", -1)
+    monkeypatch.setattr(checkup, "KEPT", -1)
     warned = found(log, WARN)
     assert {"fsync", "disk space", "wal"} <= warned.keys()
     monkeypatch.setattr(limits, "FSYNC_SLOW", 60.0)
