@@ -126,7 +126,7 @@ def handler(
     wait; behind a dead letter they wait too, or go on, as `after_dead` says. `start` is where a handler that never ran
     begins: at the "first" event of the log, or at what is "new".
     """
-    if not isinstance(name, str):
+    if callable(name):
         raise Misconfigured("write @handler('name') above the function: its name is missing")
 
     def decorate(function: F) -> Handler[F]:
