@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.ours import added
 from benchmarks.sample import ACTOR, CAUSATION, CORRELATION, HEADERS, TRACEPARENT
-from foldlog.engines.sqlite.files import CHECKPOINT_PAGES
+from foldlog.engines.sqlite.wal import CHECKPOINT_PAGES
 from foldlog.model.message import Meta, encode_meta
 
 FILL_EVENTS = 10_000  # in one commit

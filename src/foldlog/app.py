@@ -173,7 +173,7 @@ class App:
         view = self._view(part)
         return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
 
-    async def read(
+    def read(
         self,
         query: Query | str | None = None,
         *,
@@ -189,8 +189,7 @@ class App:
         query = Query(stream=query) if isinstance(query, str) else Query() if query is None else query
         if not isinstance(query, Query):
             raise Invalid(f"bad query {query!r}: write a stream's id, like 'account-17', or a Query")
-        async for event in events(self.system.store, query, after, limit, backward=backward):
-            yield event
+        return events(self.system.store, query, after, limit, backward=backward)
 
     async def settle(self, timeout: float = limits.SETTLE) -> None:
         """Wait until every function has seen all there is, and what followed from it; for tests.

@@ -164,10 +164,7 @@ def test_a_directory_is_no_database(tmp_path):
 def test_a_missing_extension_names_the_cure(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_VFS", "not-registered")
 
-    def missing(*_):
-        raise apsw.sqlite_extra.NotAvailable("cksumvfs")
-
-    monkeypatch.setattr(apsw.sqlite_extra, "load", missing)
+    monkeypatch.setattr(files, "_EXTENSION", tmp_path / "cksumvfs")
     with pytest.raises(Misconfigured, match="pip install"):
         open_once(tmp_path / "log.db")
 

@@ -93,3 +93,12 @@ def test_a_tag_is_given_back_or_refused(text):
         return
     assert ":" in text
     assert text.isprintable() or not text.isascii()
+
+
+@pytest.mark.parametrize(
+    "side",
+    [Query(stream="a-1"), Query(category="a"), Query(types=("a",), since=datetime(2026, 1, 1, tzinfo=UTC)), Query()],
+)
+def test_an_alternative_says_types_and_tags_and_no_more(side):
+    with pytest.raises(Invalid, match="joined"):
+        Query(any_of=(Query(types=("b",)), side))

@@ -43,6 +43,8 @@ class Query:
             check_name(name)
         for tag in self.tags:
             check_tag(tag)
+        for side in self.any_of:
+            _check_side(side)
         if self.tenant is None and (self.stream is not None or self.tags or self.any_of):
             object.__setattr__(self, "tenant", "")
         if self.tenant is not None:
@@ -54,8 +56,6 @@ class Query:
     def __or__(self, other: "Query") -> "Query":
         sides = (*(self.any_of or (self,)), *(other.any_of or (other,)))
         for side in sides:
-            if replace(side, types=(), tags=()) != Query(tenant=side.tenant) or not (side.types or side.tags):
-                raise Invalid("only queries by types and tags can be joined with |")
             if (side.tenant or "") != (sides[0].tenant or ""):
                 raise Invalid("queries of different tenants cannot be joined with |")
         return Query(any_of=sides, tenant=sides[0].tenant or "")
@@ -67,6 +67,11 @@ def check_tag(tag: str) -> str:
     if ":" not in tag:
         raise Invalid(f"bad tag {tag!r}: write field:value")
     return tag
+
+
+def _check_side(side: Query) -> None:
+    if replace(side, types=(), tags=()) != Query(tenant=side.tenant) or not (side.types or side.tags):
+        raise Invalid("only queries by types and tags can be joined with |")
 
 
 def _check_count(what: str, said: Sized, most: int) -> None:

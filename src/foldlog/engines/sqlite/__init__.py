@@ -1,7 +1,7 @@
 """The store in one SQLite file: durable, several processes at once, one of them writing at a time.
 
 files.py      the file: made, recognised, opened; checksums on every page        schema.sql
-writer.py     the one writer: groups of batches share a transaction
+writer.py     the one writer: groups of batches share a transaction        wal.py
 appends.py    … their events, merging.py their indexes        changes.py    … and their rows
 readers.py    a few reading threads
 log.py        pages of events                         matching.py   from a query to positions, by index
@@ -34,6 +34,8 @@ from foldlog.errors import Unavailable
 from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
+
+_FEW = 64  # events or rows that are read on the spot: less work than handing them to a thread
 
 
 def _micros() -> int:
@@ -81,11 +83,16 @@ class SqliteStore:
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
         self._check_open()
         check_read(after, limit)
+        most = min(limit, _FEW)
+        if self._is_short(query, after, limit):
+            page = await self._readers.here(lambda conn: self._log.read(conn, query, after, most, backward=backward))
+            if not page.more or limit == most:
+                return page
         return await self._readers.run(lambda conn: self._log.read(conn, query, after, limit, backward=backward))
 
     async def head(self) -> int:
         self._check_open()
-        return await self._readers.run(head_of)
+        return await self._readers.here(head_of)
 
     async def wait(self, after: int | None, timeout: float) -> None:
         self._check_open()
@@ -94,7 +101,8 @@ class SqliteStore:
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
         self._check_open()
         check_keys(table, keys)
-        return await self._readers.run(lambda conn: rows.get(conn, table, keys, self._now()))
+        read = self._readers.here if len(keys) <= _FEW else self._readers.run
+        return await read(lambda conn: rows.get(conn, table, keys, self._now()))
 
     async def scan(self, table: Table, range: Range) -> Rows:
         self._check_open()
@@ -104,6 +112,14 @@ class SqliteStore:
     async def drop(self, table: Table) -> None:
         self._check_open()
         await self._writer.submit(table, 0)
+
+    def _is_short(self, query: Query, after: int, limit: int) -> bool:
+        """Whether few events can match: what has just come, or a few of one stream."""
+        if query.tags or query.any_of or query.since or query.until:
+            return False
+        if query.stream is not None:
+            return limit <= _FEW or after > 0
+        return self._watch.head - after <= _FEW
 
     def _check_open(self) -> None:
         if self._process != os.getpid():
@@ -118,6 +134,7 @@ class SqliteStore:
         reader = partial(connect, self._path, readonly=True)
         self._log = Log(self._kinds, self.identity.log)
         self._readers = Readers(self._path, reader, limits.READERS)
+        self._readers.begin()
         self._watch = Watch(reader)
         self._writer = Writer(
             self._path, partial(connect, self._path), self._now, self._start, self._deliver, self._readers.held

@@ -9,22 +9,19 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
-import apsw.sqlite_extra
 
 from foldlog import limits
+from foldlog.engines.sqlite import wal
+from foldlog.engines.sqlite.wal import CHECKPOINT_PAGES, wait_for_locks
 from foldlog.errors import Corrupt, Misconfigured, Unavailable
 from foldlog.ports.store import Identity
 
 APPLICATION = 0x464F4C44  # "FOLD" in the file's header
 SCHEMA = 1
-CHECKPOINT_PAGES = 1_000
-"""WAL pages between two checkpoints. 4,000 and 16,000 were measured too and were no faster within the noise, so the
-WAL stays short: less to recover, less to search. They never wait for readers, so alone they cannot begin the WAL anew
-while reads overlap; see `WAL_KEPT`."""
-WAL_KEPT = 67_108_864  # a WAL that a huge commit or overlapping reads made longer than this is cut by `shorten`
-LOCK_WAIT = 0.02  # how long `shorten` waits for each lock of other processes' readers
-
 _VFS = "cksmvfs"
+# Found beside the module, because `apsw.sqlite_extra` finds it by importlib.resources, a quarter of a cold start.
+# SQLite itself appends the platform's ending.
+_EXTENSION = Path(apsw.__file__).parent / "sqlite_extra_binaries" / "cksumvfs"
 _CHECKSUM_BYTES = 8  # of each page, in its reserved tail
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
@@ -66,7 +63,7 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
     """A connection with Foldlog's settings to a file that is there."""
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     conn = apsw.Connection(path, flags=flags | apsw.SQLITE_OPEN_NOMUTEX, vfs=_VFS, statementcachesize=256)
-    _wait_for_locks(conn, limits.BUSY_TIMEOUT)
+    wait_for_locks(conn, limits.BUSY_TIMEOUT)
     try:
         _set(conn, "trusted_schema", "OFF")  # what a schema says runs nothing but plain SQL
         _set(conn, "synchronous", "FULL")  # a commit returns after the fsync
@@ -75,34 +72,11 @@ def connect(path: str, *, readonly: bool = False) -> apsw.Connection:
             _set(conn, "query_only", "ON")
         else:
             _set(conn, "wal_autocheckpoint", CHECKPOINT_PAGES)
-            _set(conn, "journal_size_limit", WAL_KEPT)
+            _set(conn, "journal_size_limit", wal.KEPT)
     except BaseException:
         conn.close()
         raise
     return conn
-
-
-def wal_is_long(path: str) -> bool:
-    try:
-        return Path(f"{path}-wal").stat().st_size > WAL_KEPT
-    except OSError:
-        return False
-
-
-def shorten(conn: apsw.Connection) -> None:
-    """Move all of the WAL into the file and cut it to nothing. `BusyError` soon, when a reader still needs it."""
-    _wait_for_locks(conn, LOCK_WAIT)
-    try:
-        conn.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    finally:
-        _wait_for_locks(conn, limits.BUSY_TIMEOUT)
-
-
-def _wait_for_locks(conn: apsw.Connection, seconds: float) -> None:
-    millis = int(seconds * 1000)
-    conn.set_busy_timeout(millis)
-    # Locks are then tried each millisecond inside the VFS, instead of after growing pauses of up to 100 ms.
-    conn.setlk_timeout(millis, 0)
 
 
 def _set(conn: apsw.Connection, name: str, value: object) -> object:
@@ -115,8 +89,9 @@ def _load_checksums() -> None:
         return
     try:
         with closing(apsw.Connection(":memory:")) as conn:
-            apsw.sqlite_extra.load(conn, "cksumvfs")
-    except (apsw.Error, apsw.sqlite_extra.NotAvailable, AttributeError) as error:
+            conn.enable_load_extension(True)
+            conn.load_extension(str(_EXTENSION))
+    except (apsw.Error, AttributeError) as error:
         raise Misconfigured(f"SQLite's checksum extension is missing ({error}): {_CURE}") from error
     if not hasattr(apsw, "carray"):
         raise Misconfigured(f"SQLite's carray extension is missing: {_CURE}")

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import apsw
 
 from foldlog.engines.sqlite.kinds import Kinds
-from foldlog.errors import Invalid
 from foldlog.model.message import to_micros
 from foldlog.model.query import Query
 
@@ -52,8 +51,6 @@ def sides_of(query: Query, kinds: Kinds) -> list[Side]:
     """The alternatives that can match anything at all."""
     sides: list[Side] = []
     for side in query.any_of or (Query(),):
-        if side.stream or side.any_of or side.since or side.until:
-            raise Invalid("only queries by types and tags can be joined with |")
         if query.any_of and side.tenant not in {None, query.tenant}:
             continue
         chosen: set[int] | None = None

@@ -1,4 +1,4 @@
-"""A few threads that read, each with a connection of its own."""
+"""A few threads that read, each with a connection of its own; and one connection for what is read on the spot."""
 
 import asyncio
 import threading
@@ -18,8 +18,15 @@ T = TypeVar("T")
 _Work = tuple[Callable[[apsw.Connection], Any], asyncio.Future[Any]]
 
 
+_ELSEWHERE: Any = object()
+
+
 class Readers:
-    """Runs functions of a connection. Started thread by thread, as they are needed."""
+    """Runs functions of a connection: `run` in threads, started as they are needed; `here` in the caller's own thread.
+
+    `here` is for what is sure to be short: such a read takes some ten microseconds, the way to a thread and back ten
+    times that. It never waits for anybody: where it would have to, `run` takes over.
+    """
 
     def __init__(self, path: str, connect: Callable[[], apsw.Connection], most: int) -> None:
         self._path, self._connect, self._most = path, connect, most
@@ -30,6 +37,47 @@ class Readers:
         self._gate = threading.Condition(self._lock)
         self._reading, self._held = 0, False
         self._ended = False
+        self._near: apsw.Connection | None = None
+        self._using = threading.Lock()
+
+    def begin(self) -> None:
+        """Open the connection of `here`. Blocks."""
+        self._near = self._connect()
+        self._near.set_busy_timeout(0)
+
+    async def here(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns."""
+        result = self._at_once(work)
+        if result is _ELSEWHERE:
+            return await self.run(work)
+        await asyncio.sleep(0)  # who asks again and again must not keep all others from the loop
+        return result
+
+    def _at_once(self, work: Callable[[apsw.Connection], T]) -> T:
+        if not self._using.acquire(blocking=False):  # the thread of another event loop is reading
+            return _ELSEWHERE  # type: ignore[no-any-return]  # told apart by its identity
+        try:
+            conn = self._near
+            with self._lock:
+                if conn is None or self._held or self._ended:
+                    return _ELSEWHERE  # type: ignore[no-any-return]  # as above
+                self._reading += 1
+            try:
+                return work(conn)
+            except apsw.BusyError:
+                return _ELSEWHERE  # type: ignore[no-any-return]  # as above
+            except Exception as failure:
+                if loses_trust(failure):
+                    self._near = None
+                    conn.close(True)
+                raise said(failure, self._path) from failure
+            finally:
+                with self._lock:
+                    self._reading -= 1
+                    if self._held and not self._reading:
+                        self._gate.notify_all()
+        finally:
+            self._using.release()
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` returns. A cancelled caller leaves it to finish by itself."""
@@ -71,6 +119,10 @@ class Readers:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
+        with self._using:
+            if self._near is not None:
+                self._near.close(True)
+                self._near = None
 
     def _run(self) -> None:
         conn: apsw.Connection | None = None

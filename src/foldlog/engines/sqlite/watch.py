@@ -50,6 +50,11 @@ class Watch:
                 if not waiters:
                     del self._waiting[loop]
 
+    @property
+    def head(self) -> int:
+        """The last position that was heard of; the log may be longer."""
+        return self._head
+
     def committed(self, head: int) -> list[Loop]:
         """Something was committed; the loops on which to call `wake` now."""
         self._head = max(self._head, head)

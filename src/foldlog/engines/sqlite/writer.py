@@ -6,7 +6,6 @@ neighbours. The answers of a group wake each event loop once.
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
@@ -18,15 +17,13 @@ from foldlog import limits
 from foldlog.engines.sqlite.appends import Appends
 from foldlog.engines.sqlite.changes import Changes
 from foldlog.engines.sqlite.faults import loses_trust, said
-from foldlog.engines.sqlite.files import shorten, wal_is_long
+from foldlog.engines.sqlite.wal import Wal
 from foldlog.errors import FoldlogError, Unavailable
 from foldlog.ports.store import Appended, Batch, Table
 
 Answer = list[Appended] | None
 Future = asyncio.Future[Answer]
 Loop = asyncio.AbstractEventLoop
-_LOOK = 0.25  # seconds between two looks at the WAL's length …
-_DRAIN = 0.08  # … and the most that commits then wait for reads under way
 Results = list[tuple[Future, Answer | BaseException]]
 
 
@@ -50,7 +47,6 @@ class Writer:
     ) -> None:
         self._path, self._connect, self._now, self._start = path, connect, now, start
         self._deliver, self._held = deliver, held
-        self._next_look = 0.0
         self._bytes, self._lock = 0, threading.Lock()  # that wait
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._conn: apsw.Connection | None = None
@@ -97,7 +93,7 @@ class Writer:
                     self._answer(group, [Unavailable("the writer has died") for _ in group])
                     raise
                 self._answer(group, answers)
-                self._look()
+                self._tidy()
         finally:
             self._ended = True
             self._refuse_waiting()
@@ -122,23 +118,14 @@ class Writer:
             self._queue.put(None)  # the end stays the last thing
         return group
 
-    def _look(self) -> None:
-        """Cut a WAL that has become long: hold reads back for a moment; where that is not enough, try again later."""
-        now = time.monotonic()
-        if now < self._next_look or self._conn is None:
+    def _tidy(self) -> None:
+        """What need not be done before the answers."""
+        if self._conn is None:
             return
-        self._next_look = now + _LOOK
-        if not wal_is_long(self._path):
-            return
-        with self._held(_DRAIN) as quiet:
-            if not quiet:
-                return
-            try:
-                shorten(self._conn)
-            except apsw.BusyError:  # another process reads
-                self._next_look = time.monotonic() + 4 * _LOOK
-            except apsw.Error as error:  # who commits or reads next is told
-                self._undo(error)
+        try:
+            self._wal.checkpoint(self._held)
+        except apsw.Error as error:  # who commits or reads next is told
+            self._undo(error)
 
     def _commit(self, group: list[Job]) -> list[Answer | BaseException]:
         """The group's answers, in order."""
@@ -155,6 +142,7 @@ class Writer:
     def _transaction(self, conn: apsw.Connection, group: list[Job]) -> list[Answer | BaseException]:
         appends, changes = self._appends, self._changes
         conn.execute("BEGIN IMMEDIATE").get
+        self._wal.make_room()
         now = self._now()
         if not appends.begin(now):
             changes.forget()
@@ -214,6 +202,7 @@ class Writer:
     def _use(self, conn: apsw.Connection) -> None:
         self._conn = conn
         self._appends, self._changes = Appends(conn, self._start), Changes(conn)
+        self._wal = Wal(self._path, conn)
 
     def _answer(self, group: list[Job], answers: list[Answer | BaseException]) -> None:
         loops: dict[Loop, Results] = {}
