@@ -14,6 +14,7 @@ SECTIONS = {
     "explanation": "Explanation",
     "adr": "Decisions",
 }
+_FOLDER = re.compile(r"\[([^]]+)\]\([\w-]+/\)")  # a link that serves readers of the repository; the site has no folders
 _PLACE = re.compile(r"^<!-- pages: ([\w-]+) -->$", re.MULTILINE)
 
 
@@ -47,7 +48,7 @@ def listed(markdown: str, pages: dict[str, str]) -> str:
         found = sorted((heading(text).lower(), path) for path, text in pages.items() if path.startswith(f"{place[1]}/"))
         return "\n".join(f"- [{heading(pages[path])}]({path})" for _, path in found)
 
-    return _PLACE.sub(lines, markdown)
+    return _PLACE.sub(lines, _FOLDER.sub(r"\1", markdown))
 
 
 def _texts(files: Any, config: Any) -> dict[str, str]:

@@ -158,7 +158,7 @@ def handler(
 
     While `breaker` is open, because many keys failed, events wait and no attempt is counted; None switches it off.
     """
-    if not isinstance(name, str):
+    if callable(name):
         raise Misconfigured("write @handler('name') above the function: its name is missing")
 
     def decorate(function: F) -> Handler[F]:

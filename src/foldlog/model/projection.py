@@ -67,7 +67,7 @@ def projection(
     commits the row together with the events; such rows are keyed by their stream. A new `version` is a new table.
     Folds are pure. Errors: `Misconfigured`.
     """
-    if not isinstance(name, str):
+    if callable(name):
         raise Misconfigured("write @projection('name') above the function: its name is missing")
 
     def decorate(fold: Callable[[R | None, E], R | None]) -> Projection[R, E]:
