@@ -247,7 +247,10 @@ def same(old, new) -> bool:
     names, others = _named(old), _named(new)
     if names is not None:
         if others is None:
-            return isinstance(new, dict) and names.keys() == new.keys() and all(same(names[k], new[k]) for k in new)
+            # JSON as it stands: what held its default may have been left out.
+            left_out = isinstance(old, msgspec.Struct) and old.__struct_config__.omit_defaults
+            whole = isinstance(new, dict) and (names.keys() >= new.keys() if left_out else names.keys() == new.keys())
+            return whole and all(same(names[key], new[key]) for key in new)
         return all(same(value, others[name]) for name, value in names.items() if name in others)
     if isinstance(old, dict) and others is not None:
         return all(same(value, others[name]) for name, value in old.items() if name in others)

@@ -112,6 +112,7 @@ Below = Annotated[int, msgspec.Meta(lt=10)]
 Even = Annotated[int, msgspec.Meta(multiple_of=2)]
 Aware = Annotated[datetime, msgspec.Meta(tz=True)]
 Naive = Annotated[datetime, msgspec.Meta(tz=False)]
+Single = Annotated[dict[str, int], msgspec.Meta(min_length=1)]
 Few = Annotated[list[int], msgspec.Meta(max_length=2)]
 Id = UUID("12345678-1234-5678-1234-567812345678")
 BIG = 2**60 + 1
@@ -164,14 +165,16 @@ SAMPLES: list[tuple[Any, list[Any]]] = [
     (tuple[int, ...], [(), (1, 1, BIG)]),
     (tuple[int, str], [(1, "a")]),
     (tuple[int, int], [(1, BIG)]),
+    (tuple[int, int, int], [(1, 2, 3)]),
     (tuple[()], [()]),
     (dict[str, int], [{}, {"a": 1, "long enough": BIG}]),
+    (Single, [{"a": 1, "long enough": BIG}]),
     (dict[str, Any], [{}, {"a": None}]),
-    (dict[Short, int], [{"a": BIG}]),
-    (dict[int, int], [{1: 1, -50_000: BIG}]),
+    (dict[Short, int], [{}, {"a": BIG}]),
+    (dict[int, int], [{}, {1: 1, -50_000: BIG}]),
     (dict[date, str], [{date(2026, 1, 1): "a"}]),
-    (dict[Colour, int], [{Colour.RED: 1, Colour.BLUE: 2}]),
-    (dict[Red, int], [{Red.RED: 1}]),
+    (dict[Colour, int], [{}, {Colour.RED: 1, Colour.BLUE: 2}]),
+    (dict[Red, int], [{}, {Red.RED: 1}]),
 ]
 NAMES = [str(one).replace("typing.", "").replace("tests.unit.test_compatible.", "") for one, _ in SAMPLES]
 

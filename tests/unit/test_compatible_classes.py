@@ -28,6 +28,11 @@ class OtherDefault(msgspec.Struct, frozen=True):
     b: str = "y"
 
 
+class NeedsAll(msgspec.Struct, frozen=True):
+    a: int
+    b: str
+
+
 class Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     a: int
 
@@ -68,6 +73,16 @@ class Places(msgspec.Struct, frozen=True, array_like=True):
 
 class Swapped(msgspec.Struct, frozen=True, array_like=True):
     b: str
+    a: int
+
+
+class Numbers(msgspec.Struct, frozen=True, array_like=True):
+    a: int
+    b: int
+
+
+class NumbersSwapped(msgspec.Struct, frozen=True, array_like=True):
+    b: int
     a: int
 
 
@@ -146,6 +161,8 @@ CLASSES = [
     (Less, LESS, Closed, set()),
     (Omits, [Omits(1), Omits(1, "z")], Old, set()),
     (Omits, [Omits(1), Omits(1, "z")], OtherDefault, {DEFAULT}),
+    (Omits, [Omits(1), Omits(1, "z")], NeedsAll, {MISSING}),
+    (Unset, [Unset(1), Unset(1, "z")], NeedsAll, {MISSING}),
     (Unset, [Unset(1), Unset(1, "z")], OtherDefault, set()),
     (Unset, [Unset(1)], Dict, set()),
     (Dict, [{"a": 1}, {"a": 1, "b": "z"}], Old, set()),
@@ -159,6 +176,7 @@ CLASSES = [
     (Places, [Places(1, "z")], ClosedPlaces, {UNKNOWN}),
     (Places, [Places(1, "z")], MorePlaces, {MISSING}),
     (Places, [Places(1, "z")], Swapped, {TYPE}),
+    (Numbers, [Numbers(1, 2)], NumbersSwapped, {TYPE}),
     (LessPlaces, [LessPlaces(1)], Places, set()),
     (One, [One(1)], Two, set()),
     (Two, [Two(1, "z")], One, {UNKNOWN}),
@@ -185,6 +203,21 @@ def test_every_pair_of_classes_is_judged_as_the_decoder_does(was, values, now, s
 
 def test_a_class_that_gets_a_tag_is_taken_for_unreadable_though_alone_it_may_be_read():
     assert [gap.sort for gap in gaps(form(held(Tagged)), form(held(Old)))] == [TAG]
+
+
+def test_elements_of_a_set_that_lose_a_field_may_become_one():
+    old, new = held(frozenset[NeedsAll]), held(frozenset[Less])
+    assert [gap.sort for gap in gaps(form(new), form(old))] == [TYPE]
+    two = Codec(old, "old").encode(old(frozenset({NeedsAll(1, "y"), NeedsAll(1, "z")})))[0]
+    assert len(Codec(new, "new").decode(two).value) == 1
+
+
+def test_a_dict_has_no_defaults_for_what_was_left_out():
+    old, new = held(Omits), held(dict[str, Any])
+    assert gaps(form(new), form(old)) == [
+        ("$.value.b", MISSING, "may have been left out, and a dict has no default for it")
+    ]
+    assert gaps(form(held(Any)), form(old)) == []  # JSON as it stands
 
 
 def test_a_gap_says_where_and_why():

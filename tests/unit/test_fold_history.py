@@ -1,5 +1,8 @@
 """`fold_history`: every locked shape is read and folded, and what fails is named with the body that does it."""
 
+import subprocess
+import sys
+
 import pytest
 
 import foldlog.testing
@@ -208,3 +211,15 @@ def test_without_hypothesis_the_kit_says_what_to_install(file, monkeypatch):
     monkeypatch.setattr(module, "_try", None)
     with pytest.raises(Misconfigured, match="pip install hypothesis"):
         foldlog.testing.fold_history(first, file)
+
+
+def test_the_kit_imports_without_hypothesis():
+    script = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "from foldlog.testing import given, fold_history\n"
+        "from foldlog import App\n"
+        "try: fold_history(App('memory:', []))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == ("Misconfigured random instances of old shapes need Hypothesis: pip install hypothesis\n")

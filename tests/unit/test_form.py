@@ -209,7 +209,7 @@ def test_canonical_forms_know_the_order_of_arrays_only():
         return [canonical(Form({SELF: Object(fields, array=array)})) for array in ("", "struct")]
 
     assert order("a", "b")[0] == order("b", "a")[0]
-    assert list(order("a", "b")[1].own.fields) != list(order("b", "a")[1].own.fields)
+    assert order("a", "b")[1] != order("b", "a")[1]
 
 
 def test_a_type_that_no_lock_file_can_keep_is_named():

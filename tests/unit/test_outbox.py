@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from foldlog import Backoff, Conflict, Context, Decider, Rejected, Send, command, event, handler
+from foldlog import Backoff, Conflict, Context, Decider, Rejected, Send, Upcast, command, event, handler
 from foldlog.flow import inbox
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
@@ -162,6 +162,55 @@ def test_a_stored_command_that_is_no_longer_known_waits_as_a_dead_letter(site):
             await fill(app, "b", 0)
             await app.settle()
             assert ["is not known to this app" in one.error for one in await app.dead_letters(lost)] == [True, False]
+
+    asyncio.run(main())
+
+
+@command("note.write", version=2)
+class WriteLater:
+    words: str
+    by: str
+
+
+@command("note.inscribe")
+class Inscribe:
+    words: str
+
+
+def _as_words(old):
+    return {"words": old["text"], "by": "??"}
+
+
+@pytest.mark.parametrize(
+    ("newer", "steps"),
+    [
+        (WriteLater, [Upcast("note.write", 1, _as_words)]),
+        (Inscribe, [Upcast("note.write", 1, _as_words, to=("note.inscribe", 1))]),
+    ],
+)
+def test_a_stored_command_of_an_older_version_is_upcast_and_sent(site, newer, steps):
+    """It was answered by old code, failed there, and is replayed by code that knows a newer version only."""
+
+    @handler("lost", retry=Backoff(1))
+    async def lost(event: Opened) -> Send | None:
+        return Send("note", "all", Write("x")) if event.owner == "a" else None
+
+    def broken(command: Write, state: int) -> list[Written]:
+        raise ZeroDivisionError
+
+    def write(command: newer, state: int) -> list[Written]:
+        return [Written(command.words)]
+
+    async def main():
+        async with site.app([account, Decider("note", broken, _count, initial=0), lost]) as app:
+            await fill(app, "a", 0)
+            await app.settle()
+            assert [one.command for one in await app.dead_letters(lost)] == ["note.write"]
+        async with site.app([account, Decider("note", write, _count, initial=0), lost, *steps]) as app:
+            assert await app.replay(lost) == 1
+            await app.settle()
+            assert await app.dead_letters(lost) == []
+            assert await notes(app) == {"x": 1}
 
     asyncio.run(main())
 

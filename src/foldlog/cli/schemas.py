@@ -176,6 +176,7 @@ def _read(path: Path) -> History:
 
 def _write(path: Path, content: bytes) -> None:
     """All of it or nothing: whoever reads meanwhile sees the file as it was."""
+    path = path.resolve()  # a link stays one
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:

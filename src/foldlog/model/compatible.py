@@ -224,6 +224,8 @@ class _Reading:
             self._gap(path, TYPE, f"a class with fields cannot be read as {reader}")
         for name, field in writer.fields.items():
             self.types(reader.args[1], field.type, f"{path}.{name}")
+            if writer.omits and field.default not in ("", MADE, UNSET):
+                self._gap(f"{path}.{name}", MISSING, "may have been left out, and a dict has no default for it")
         if writer.tag:
             self.types(reader.args[1], literal([writer.tag[1]]), f"{path}.{writer.tag[0]}")
 

@@ -178,7 +178,9 @@ def _references(type: Type) -> list[str]:
 def _renamed(one: Object | Values, names: Mapping[str, str]) -> Object | Values:
     if isinstance(one, Values):
         return one
-    fields = one.fields.items() if one.array else sorted(one.fields.items())
+    # Two dicts are equal in any order, so that in an array the place has to stand in the name.
+    places = [(f"{number}: {name}", field) for number, (name, field) in enumerate(one.fields.items())]
+    fields = places if one.array else sorted(one.fields.items())
     renamed = {name: Field(_renamed_type(field.type, names), field.default) for name, field in fields}
     return Object(renamed, one.tag, one.array, one.closed, one.omits)
 
