@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections import Counter
 
 import pytest
@@ -130,6 +131,18 @@ def test_other_settings_than_foldlogs(log, monkeypatch):
 
     monkeypatch.setattr(checkup, "connect", opened)
     assert found(log, FAIL)["settings"] == "synchronous is 1, not 2"
+
+
+def test_a_file_that_goes_away_meanwhile(tmp_path):
+    fails = found(tmp_path / "no" / "log.db", FAIL, deep=True)
+    assert {"disk space", "fsync", "integrity"} <= fails.keys()
+    assert "No such file" in fails["disk space"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_of_somebody_else(log):
+    os.chown(log, 65_534, -1)
+    assert found(log, WARN)["files"] == "the files belong to user 65534, this is 0"
 
 
 def test_memory_has_nothing_below():

@@ -50,12 +50,12 @@ async def examine(path: str, *, deep: bool) -> Examined:
 
 def _examine(path: str, found: Examined, *, deep: bool) -> None:
     findings = found.findings
-    for look in (_modes, _space, _sync, _wal):
+    for name, look in (("files", _modes), ("disk space", _space), ("fsync", _sync), ("wal", _wal)):
         try:
             findings.append(look(Path(path)))
         except OSError as error:
             cure = "let this user read and write the file and its folder"
-            findings.append(Finding(look.__name__.strip("_"), FAIL, f"cannot look: {error}", cure))
+            findings.append(Finding(name, FAIL, f"cannot look: {error}", cure))
     checks: list[Callable[[apsw.Connection], Iterator[Finding]]] = [_settings, _holes]
     checks += [_integrity, _consistent] if deep else [_unread]
     for check in checks:
@@ -84,7 +84,10 @@ def _modes(path: Path) -> Finding:
     owners = {one.stat().st_uid for one in files}
     if owners != {os.geteuid()}:
         return Finding(
-            "files", WARN, f"the files belong to user {owners}, this is {os.geteuid()}", "run as the files' owner"
+            "files",
+            WARN,
+            f"the files belong to user {', '.join(map(str, owners))}, this is {os.geteuid()}",
+            "run as the files' owner",
         )
     return Finding("files", OK, f"{path} and what belongs to it are open to their owner only")
 

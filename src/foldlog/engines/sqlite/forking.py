@@ -23,7 +23,7 @@ from foldlog.model.thread import in_thread
 from foldlog.ports.store import Put
 
 _PIECE = 100_000  # events of one statement: long enough to be fast, short enough to show progress and to stop
-_CACHE = -65_536  # KiB of pages that the new file may keep in memory while it is built
+_CACHE = -16_384  # KiB of pages that the new file may keep in memory while it is built
 _OPCODES = 100_000  # of SQLite's machine between two looks whether to stop
 
 _STREAMS = (
