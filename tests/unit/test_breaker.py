@@ -11,7 +11,7 @@ from foldlog.flow import inbox
 from foldlog.flow.breaker import CLOSED, HALF_OPEN, OPEN, Circuit
 from foldlog.testing.kit import FakeClock
 from tests.unit.bank import Open, Opened, account
-from tests.unit.site import Site, turns, until
+from tests.unit.site import Site, quiet, turns, until
 
 QUICK = Breaker(keys=4, rate=0.5, window=60, pause=5, ceiling=15, probes=2)
 
@@ -385,3 +385,41 @@ def test_a_lost_lease_does_not_close_it(clock):
             assert {key for key, _ in outside.calls} == {f"{number:03}" for number in range(10)}
 
     asyncio.run(main())
+
+
+def test_a_lease_lost_while_probes_run_gives_them_back(clock, caplog):
+    outside, gate, lost = Outside(), asyncio.Event(), []
+
+    @handler("mail", retry=Backoff(3, 1, 1), breaker=QUICK)
+    async def mail(event: Opened, ctx: Context) -> DeadLetter | None:
+        if ctx.recorded.key == "dead" and not lost:
+            return DeadLetter("no")
+        if outside.down:
+            outside.call(event, ctx)
+        await gate.wait()
+        return None
+
+    def lose(link, batch):
+        lost.append(True)
+        link.before = quiet
+        raise Conflict("row checkpoints/handler.mail", 1, 2, row="checkpoints/handler.mail")
+
+    async def main():
+        async with Site(clock=clock).app([account, mail]) as app:
+            await app.send(account, "dead", Open("x"))
+            await app.settle()
+            await opened(app, 20)
+            runner = app.runner("handler.mail")
+            await until(lambda: runner.circuit.state == OPEN)
+            outside.down = False
+            await until(lambda: runner.circuit.state == HALF_OPEN and runner.circuit.free() == 0)  # both probes run
+            assert await app.replay(mail) == 1
+            app.link.before = lose
+            await until(lambda: lost and runner.owns)
+            gate.set()
+            await app.settle()
+            assert runner.circuit.state == CLOSED
+            assert await app.dead_letters(mail) == []
+
+    asyncio.run(main())
+    assert "shutting down" not in caplog.text

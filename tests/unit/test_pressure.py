@@ -98,6 +98,7 @@ def test_a_flood_behind_a_dead_letter_is_bounded_and_then_flows_in_order(kind, c
             assert seen == list(range(2, MANY + 1))
             assert held(app, "handler.stuck") == (0, 0)
             assert (await checkpoint(app.system.store, "handler.stuck")).position == MANY
+            assert caplog.text.count("reads no further") == 1
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(main())

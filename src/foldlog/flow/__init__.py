@@ -7,9 +7,15 @@ subscribe   pages of events up to the safe head, in order, nothing skipped
 lease       who runs a function, and up to where it came: the checkpoint's row
 view        a projection made ready: its table, its codec, its events
 project     pages folded into rows, committed together with the checkpoint
+stale       which rows lack an event, because their fold failed
 inbox       what a handler has yet to do: waiting, retrying, dead; and the commands it answered with (the outbox)
-attempt     one call of a handler: its answer, its verdict or its failure
+attempt     one call of a handler: its answer, its verdicts or its failure
+page        what one call is about: an event, or what several lanes have ready
+breaker     when calls stop because they fail for many keys
+gate        … and the lanes that wait meanwhile
+window      the events that are in memory
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
+outbox      the commands it answered with, sent from their rows
 deliver     events to handlers: order per key, retries, marks
 reading     what can be read back: rows of a view, events of the log
 travel      the same as of a position or a time: folded from the cut log

@@ -13,13 +13,14 @@ from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
 from foldlog.flow.inbox import Command, told
 from foldlog.model.clock import Clock
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
-from foldlog.model.message import Recorded, Send, to_datetime, verdict, verdicts
+from foldlog.model.message import Recorded, Send, to_datetime
 from foldlog.model.principal import Principal
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.model.signature import Takes, keyed_by_envelope, taken, wants
 from foldlog.model.stream import check_text, stream_of
 from foldlog.model.thread import in_thread
+from foldlog.model.verdict import verdict, verdicts
 
 log = logging.getLogger("foldlog.handler")
 

@@ -358,6 +358,8 @@ class Deliver:
         self._earlier.set()
 
     def _admit(self) -> None:
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            return  # everything ends, and the group takes no new tasks
         for lane in self._gate.admit():
             self._start(lane)
 

@@ -21,18 +21,21 @@ class Window:
         self._function, self._store = function, store
         self._events: dict[int, Recorded[Any]] = {}
         self._bytes = 0
+        self._told = False
 
     def full(self, opened: int, parked: int) -> bool:
         """Whether no event more is to be read: so many are in flight, so many wait in rows, so many bytes are held."""
-        if parked >= limits.PARKED:
+        if parked <= limits.PARKED // 2:
+            self._told = False
+        if parked >= limits.PARKED and not self._told:
+            self._told = True
             log.warning(
                 "%s reads no further: %d events wait for retries or behind dead letters; replay or discard those",
                 self._function,
                 parked,
                 extra={"function": self._function},
             )
-            return True
-        return opened >= limits.WINDOW or self._bytes >= limits.WINDOW_BYTES
+        return parked >= limits.PARKED or opened >= limits.WINDOW or self._bytes >= limits.WINDOW_BYTES
 
     def hold(self, event: Recorded[Any]) -> None:
         """Keep an event until it is finished."""

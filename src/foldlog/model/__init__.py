@@ -7,4 +7,5 @@ decider   decide and evolve               projection a fold that keeps rows
 handler   an effect and its verdicts      retry      when to try again
 shape     a type as JSON sees it           clock, principal
 signature which events a function takes   thread     what blocks, in a thread of its own
+verdict   a handler's answer, checked
 """

@@ -25,12 +25,13 @@ from foldlog.model.clock import Clock
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
-from foldlog.model.message import Meta, Recorded, Send, encode_meta, to_datetime, verdict, verdicts
+from foldlog.model.message import Meta, Recorded, Send, encode_meta, to_datetime
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.model.stream import check_text, stream_of
+from foldlog.model.verdict import verdict, verdicts
 from foldlog.ports.store import Put, RowKey
 from foldlog.system import Resolved
 from foldlog.testing.clock import FakeClock, SequentialIds
