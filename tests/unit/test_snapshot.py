@@ -169,6 +169,7 @@ def test_a_command_does_not_wait_for_its_snapshot_and_a_full_queue_is_no_obstacl
             assert len(queue) == 2
             blocked.set()
             await until(lambda: not queue)
+            assert await row(app, "account-8") is None
             await app.send(part, "8", Deposit(1))
             await saved(app, 2, "account-8")
             blocked.clear()

@@ -10,7 +10,7 @@ import pytest
 
 from foldlog import App, Decider, Upcast, command, event
 from foldlog.errors import Corrupt, Misconfigured, Undecodable
-from foldlog.flow.snapshot import SNAPSHOTS, Snapshot
+from foldlog.flow.snapshot import SNAPSHOTS, Known, Snapshot, Snapshots
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch, Put, RowKey
 from tests.unit.bank import Deposit, Open, by_name, decide_name
@@ -57,6 +57,37 @@ def test_what_does_not_fit_is_passed_over_and_written_anew(site, change):
             assert count[0] == 1
 
     asyncio.run(main())
+
+
+def test_a_state_that_was_changed_by_hand_is_not_taken(site):
+    async def main():
+        part, key = saving(5), RowKey("", "account-1")
+        async with site.app([part]).open(functions=False) as app:
+            await grow(app.link, "account-1", 5)
+            assert await app.get(part, "1") == 5
+            await saved(app, 5)
+            good = (await row(app)).value
+            spoilt = good.replace(b'"state":5', b'"state":6')
+            assert spoilt != good
+            await app.link.commit(Batch(rows=[Put(SNAPSHOTS, key, spoilt)]))
+        async with site.app([part]).open(functions=False) as app:
+            assert await app.get(part, "1") == 5
+
+    asyncio.run(main())
+
+
+def test_a_state_without_its_event_is_not_saved(site, caplog):
+    async def main():
+        part = saving(5)
+        async with site.app([part]).open(functions=False) as app:
+            rule = app.system.decisions["account"].rule
+            snapshots = Snapshots(app.link)
+            assert snapshots.offer(rule, "account-1", "", Known(7, 3))
+            await snapshots.finish()
+            assert await row(app) is None
+
+    asyncio.run(main())
+    assert "account-1 has no version 3" in caplog.records[0].why
 
 
 def test_a_restored_log_that_went_on_otherwise_is_another_stream(clock):
