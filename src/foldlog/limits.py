@@ -86,3 +86,6 @@ SIMULATION_CLIENTS = 32  # commands under way at once
 SIMULATION_QUIET = 20  # a quiet point comes after about so many steps, and at the end
 SIMULATION_SHRINK = 1_000  # runs that shrinking a failure may take
 SIMULATION_TRIES = 4  # orders of things tried for each smaller story, before it counts as not failing
+SIMULATION_PROCESSES = 16  # simulated processes over one store; interleavings worth seeing need two or three
+SIMULATION_STORY = 120  # lines of a failure's story that are printed; its trace has all
+SIMULATION_EARLIER = 12  # opportunities by which a listed fault is moved towards the begin, where a story gets shorter
