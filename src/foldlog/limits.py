@@ -81,6 +81,7 @@ SIMULATION_SLOW = 3.0  # … at most this long where the store is slow or its di
 SIMULATION_JUMP = 60.0  # … at most this far for a jump of a clock …
 SIMULATION_WAIT = 86_400.0  # … at most a day for a Wait: idle functions look around every second …
 SIMULATION_REST = 1_800.0  # … and this long to come to rest once faults have stopped: retries take minutes
+SIMULATION_RESTLESS = 2.0  # faults go on for this long while a run comes to rest, then they stop
 SIMULATION_LOOK = 0.25  # whoever waits for rest looks this often
 SIMULATION_CLIENTS = 32  # commands under way at once
 SIMULATION_QUIET = 20  # a quiet point comes after about so many steps, and at the end

@@ -1,7 +1,7 @@
 """A simulated process's way to the store: every call takes its time, and most faults happen here."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -111,9 +111,9 @@ class Link:
         await self._store.drop(table)
         await self._travel()
 
-    async def _travel(self) -> None:
+    def _travel(self) -> Awaitable[None]:
         # Short ways are much more likely than long ones: the square of an even draw.
-        await asyncio.sleep(limits.SIMULATION_LATENCY * self._run.random.random() ** 2)
+        return self._run.loop.rest(limits.SIMULATION_LATENCY * self._run.random.random() ** 2)
 
     async def _gate(self, call: str) -> None:
         run, dice = self._run, self._run.dice

@@ -153,6 +153,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (when, self._draw(), self._number, handle))
         return handle
 
+    async def rest(self, seconds: float) -> None:
+        """`asyncio.sleep` without its fuss."""
+        future = self.create_future()
+        self.call_at(self._now + seconds, _ring, future)
+        await future
+
     def create_future(self) -> asyncio.Future[Any]:
         self._number += 1
         return _Future(self._number, self)
@@ -276,6 +282,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         if not self._closed:
             self.create_task(_closed(generator))
+
+
+def _ring(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def _closed(generator: AsyncGenerator[Any, Any]) -> None:

@@ -77,16 +77,21 @@ class Setting(Generic[W]):
     rates: Rates
     lease: float
 
-    def open(self) -> tuple[Any, list[object]]:
+    def open(self) -> tuple[Any, Resolved]:
         """A fresh world, and the parts around it. Errors: `Misconfigured`."""
         world = self.world() if self.world is not None else None
-        parts = self.parts
-        if not isinstance(parts, App | Sequence):
-            if not callable(parts):
-                raise Misconfigured(f"a simulation takes parts, an App or a function of the world, not {parts!r}")
-            parts = parts(world) if self.world is not None else parts()
-        listed = parts.parts if isinstance(parts, App) else parts
-        return world, [around(part) if isinstance(part, Handler) else part for part in listed]
+        if isinstance(self.parts, Resolved):
+            return world, self.parts
+        return world, resolved(self.parts(world) if self.world is not None else self.parts())
+
+
+def resolved(parts: Any) -> Resolved:
+    """Parts, or an App's, made ready to run in simulated processes. Errors: `Misconfigured`, naming every fault."""
+    listed = parts.parts if isinstance(parts, App) else parts
+    found = Resolved([around(part) if isinstance(part, Handler) else part for part in listed])
+    if found.faults:
+        raise Misconfigured(faults=tuple(found.faults))
+    return found
 
 
 class Run(Generic[W]):
@@ -104,10 +109,7 @@ class Run(Generic[W]):
         self.broken: Broken | None = None
         self.sent: list[Sent] = []
         self.processes: list[Process] = []
-        self._world, parts = setting.open()
-        self._resolved = Resolved(parts)
-        if self._resolved.faults:
-            raise Misconfigured(faults=tuple(self._resolved.faults))
+        self._world, self._resolved = setting.open()
         self._time = SkewedClock(self.loop)
         self.store = MemoryStore(self._resolved.schemas().kind, now=self._time.now)
         self._checkpoints: dict[RowKey, int] = {}
@@ -251,20 +253,24 @@ class Run(Generic[W]):
     # ------------------------------------------------------------ quiet points
 
     async def _quiet(self) -> bool:
-        """Let everything come to rest, without further faults, and look; returns whether all invariants hold."""
-        self.dice.held = True
-        self.full_until = 0.0
+        """Let everything come to rest and look; returns whether all invariants hold.
+
+        Faults go on for a while, since the last command's consequences deserve them too, then they hold.
+        """
         if self._lanes:
             await asyncio.wait(list(self._lanes.values()))
             for task in self._lanes.values():
                 task.result()
             self._lanes.clear()
-        until = self.loop.time() + limits.SIMULATION_REST
+        calm = self.loop.time() + limits.SIMULATION_RESTLESS
+        until = calm + limits.SIMULATION_REST
         pause = limits.SIMULATION_LATENCY
         try:
             while not await self._rests():
                 if self.broken is not None:
                     return False
+                if self.loop.time() > calm:
+                    self.dice.held, self.full_until = True, 0.0
                 if self.loop.time() > until:
                     raise Stuck(f"not settled after {limits.SIMULATION_REST:,.0f} seconds without faults: {self._late()}")
                 await asyncio.sleep(pause)
@@ -272,6 +278,7 @@ class Run(Generic[W]):
         except FoldlogError as error:
             self.broken = Broken("functions_go_on", f"a function has stopped for good: {error!r}")
             return False
+        self.dice.held = True
         await self._look()
         self.dice.held = False
         return self.broken is None

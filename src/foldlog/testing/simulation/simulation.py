@@ -8,10 +8,11 @@ from random import Random
 from typing import Any, Generic, TypeVar
 
 from foldlog import limits
+from foldlog.app import App
 from foldlog.errors import Misconfigured
 from foldlog.model.retry import LONGEST
 from foldlog.testing.simulation.fault import Fault, rates
-from foldlog.testing.simulation.run import Case, Invariant, Ran, Run, Setting
+from foldlog.testing.simulation.run import Case, Invariant, Ran, Run, Setting, resolved
 from foldlog.testing.simulation.shrink import Shrink
 from foldlog.testing.simulation.story import Story, steps
 
@@ -73,6 +74,10 @@ class Simulation(Generic[W]):
         if not 0 < lease < LONGEST or not 1 <= steps <= limits.SIMULATION_STEPS:
             raise Misconfigured(f"lease is seconds, more than 0; steps is 1 to {limits.SIMULATION_STEPS:,}")
         self._story, self._steps = story, steps
+        if isinstance(parts, App | Sequence):
+            parts = resolved(parts)  # once for all runs
+        elif not callable(parts):
+            raise Misconfigured(f"a simulation takes parts, an App, or a function that makes them, not {parts!r}")
         self._setting = Setting(parts, tuple(invariants), world, rates(faults), lease)
 
     def run(self, seed: int) -> Ran:
