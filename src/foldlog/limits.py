@@ -90,3 +90,4 @@ SIMULATION_TRIES = 4  # orders of things tried for each smaller story, before it
 SIMULATION_PROCESSES = 16  # simulated processes over one store; interleavings worth seeing need two or three
 SIMULATION_STORY = 120  # lines of a failure's story that are printed; its trace has all
 SIMULATION_EARLIER = 12  # opportunities by which a listed fault is moved towards the begin, where a story gets shorter
+TEST_EVENTS = 100  # events of a row that a printed test may hold; more is no test that anybody reads

@@ -39,9 +39,8 @@ def story(random: Random) -> Iterator[Send]:
     for product in PRODUCTS:
         yield Send(stock, product, Receive(random.randint(1, 6)))
     for number in range(random.randint(2, 7)):
-        lines = tuple(
-            Line(product, random.randint(1, 3), Decimal("1.25")) for product in random.sample(PRODUCTS, random.randint(1, 2))
-        )
+        chosen = random.sample(PRODUCTS, random.randint(1, 2))
+        lines = tuple(Line(product, random.randint(1, 3), Decimal("1.25")) for product in chosen)
         yield Send(order, str(number), PlaceOrder("ann", f"ann{number}@shop.example", lines, AT))
         if random.random() < 0.25:
             yield Send(order, str(random.randint(0, number)), CancelOrder(Reason.CUSTOMER))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from math import log
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from foldlog import limits
 from foldlog.errors import Misconfigured
@@ -19,7 +19,7 @@ class Fault(StrEnum):
     rate: float
     chance_at: str
 
-    def __new__(cls, name: str, rate: float, chance_at: str) -> "Fault":
+    def __new__(cls, name: str, rate: float, chance_at: str) -> Self:
         """A text that knows its usual rate."""
         fault = str.__new__(cls, name)
         fault._value_ = name
@@ -54,6 +54,8 @@ class Fault(StrEnum):
     """A process's clock jumps, up to a minute ahead or back."""
 
 
+NAMED = {fault.value: fault for fault in Fault}
+
 Rates = Mapping[Fault, float]
 Plan = tuple[tuple[str, int], ...]
 """Faults by name and by the number of the opportunity at which they happen, from 0."""
@@ -75,7 +77,7 @@ def rates(faults: Mapping[str, float] | Iterable[str] | None) -> Rates:
     """
     if faults is None:
         return {fault: fault.rate for fault in Fault}
-    known = {fault.value: fault for fault in Fault}
+    known = NAMED
     if isinstance(faults, str):
         faults = (faults,)
     if unknown := [name for name in faults if name not in known]:
@@ -135,5 +137,5 @@ class Dice:
 def _by_fault(plan: Plan) -> dict[Fault, list[int]]:
     found: dict[Fault, list[int]] = {}
     for name, number in sorted(plan, key=lambda one: -one[1]):
-        found.setdefault(Fault(name), []).append(number)
+        found.setdefault(NAMED[name], []).append(number)
     return found

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from foldlog import limits
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Lane:
@@ -133,20 +134,25 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = _Handle(self._now, callback, args, copy_context() if context is None else context)
         self._enqueue(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         handle = _Handle(when, callback, args, copy_context() if context is None else context)
         self._number += 1
@@ -163,9 +169,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._number += 1
         return _Future(self._number, self)
 
-    def create_task(
-        self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any
-    ) -> asyncio.Task[T]:
+    def create_task(self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
         self._number += 1
         task = _Task(self._number, coro, loop=self, **options)
         self._tasks.append(task)
@@ -174,7 +178,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._prune_at = 2 * len(self._tasks) + 256
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, _executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """There are no threads here: the function runs now, and its answer is there at once."""
         future = self.create_future()
         try:

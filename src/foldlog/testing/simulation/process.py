@@ -14,12 +14,11 @@ from foldlog.flow.execute import Origin
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.handler import Context as About
 from foldlog.model.handler import Handler
-from foldlog.model.message import Receipt, Recorded, Send
+from foldlog.model.message import Receipt, Recorded, Send, to_micros
 from foldlog.model.signature import hints, parameters
 from foldlog.runtime.worker import Worker
 from foldlog.system import System
 from foldlog.testing.clock import START
-from foldlog.model.message import to_micros
 from foldlog.testing.simulation import trace
 from foldlog.testing.simulation.fault import Fault
 from foldlog.testing.simulation.link import Link, Surroundings
@@ -172,7 +171,7 @@ def _annotate(call: Callable[..., Any], function: Callable[..., Any], names: Seq
 
 
 class _Attempt:
-    """One attempt of a handler, and the faults around it. The last attempt is left alone: no fault makes dead letters."""
+    """One attempt of a handler and the faults around it. No fault is in the last one: it would make a dead letter."""
 
     def __init__(self, process: Process, handler: Handler[Any], ctx: About) -> None:
         self._process, self._run = process, process.run

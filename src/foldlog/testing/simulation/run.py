@@ -14,10 +14,9 @@ from foldlog.app import App
 from foldlog.engines.memory import MemoryStore
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.lease import CHECKPOINTS
-from foldlog.model.clock import Clock
+from foldlog.model.clock import Clock, Ids
 from foldlog.model.handler import Handler
-from foldlog.model.message import Kind
-from foldlog.ports.store import Batch, Put, RowKey
+from foldlog.ports.store import Batch, Put, RowKey, Store
 from foldlog.system import Resolved, System, build
 from foldlog.testing.clock import SequentialIds
 from foldlog.testing.simulation import trace
@@ -100,10 +99,10 @@ class Run(Generic[W]):
     def __init__(self, setting: Setting[W], case: Case, steps: Sequence[tuple[int, Step]]) -> None:
         self.setting, self.case, self.steps = setting, case, steps
         self.random = Random(f"{case.chance}/order")
-        self.loop = VirtualLoop(self.random)
+        self.loop = VirtualLoop(self.random)  # type: ignore[abstract]  # what it lacks (sockets, signals) raises
         self.dice = Dice(setting.rates, case.chance, case.faults)
         self.trace = Trace()
-        self.ids = SequentialIds()
+        self.ids: Ids = SequentialIds()
         self.lease = setting.lease
         self.full_until = 0.0
         self.broken: Broken | None = None
@@ -111,7 +110,7 @@ class Run(Generic[W]):
         self.processes: list[Process] = []
         self._world, self._resolved = setting.open()
         self._time = SkewedClock(self.loop)
-        self.store = MemoryStore(self._resolved.schemas().kind, now=self._time.now)
+        self.store: Store = MemoryStore(self._resolved.schemas().kind, now=self._time.now)
         self._checkpoints: dict[RowKey, int] = {}
         self._births: Counter[int] = Counter()
         self._lanes: dict[str, asyncio.Task[None]] = {}
@@ -142,9 +141,7 @@ class Run(Generic[W]):
 
     def build(self, clock: Clock, link: Link) -> System:
         """A system over a link; the parts are resolved once, for all processes."""
-        return build(
-            "memory:", self._resolved, clock=clock, ids=self.ids, lease=self.lease, store=lambda _kinds: link
-        )
+        return build("memory:", self._resolved, clock=clock, ids=self.ids, lease=self.lease, store=lambda _kinds: link)
 
     def fault(self, fault: Fault, who: str, where: str) -> float:
         """A fault happens now: note it; returns how strong it is."""
@@ -272,7 +269,9 @@ class Run(Generic[W]):
                 if self.loop.time() > calm:
                     self.dice.held, self.full_until = True, 0.0
                 if self.loop.time() > until:
-                    raise Stuck(f"not settled after {limits.SIMULATION_REST:,.0f} seconds without faults: {self._late()}")
+                    raise Stuck(
+                        f"not settled after {limits.SIMULATION_REST:,.0f} seconds without faults: {self._late()}"
+                    )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, limits.SIMULATION_LOOK)
         except FoldlogError as error:
@@ -297,7 +296,9 @@ class Run(Generic[W]):
             for runner in worker.runners.values():
                 if runner.failure is not None:
                     runner.settled(head)
-        return [name for name in names if not any(w.runners[name].owns and w.runners[name].settled(head) for w in workers)]
+        return [
+            name for name in names if not any(w.runners[name].owns and w.runners[name].settled(head) for w in workers)
+        ]
 
     def _late(self) -> str:
         return ", ".join(self._behind(self._head)) or "a process is missing"

@@ -123,11 +123,14 @@ def _fold(view: View, events: Sequence[Recorded[Any]]) -> dict[RowKey, Any]:
                 fresh[key] = fold(fresh.get(key), event if recorded else data)
             except Exception as error:
                 fresh[key] = error
-    return {key: row if row is None or isinstance(row, Exception) else view.codec.encode(row)[1] for key, row in fresh.items()}
+    return {
+        key: row if row is None or isinstance(row, Exception) else view.codec.encode(row)[1]
+        for key, row in fresh.items()
+    }
 
 
 def each_command_took_effect_once(seen: Seen[Any]) -> None:
-    """What was acknowledged stands in the log, each command's events once, and nothing of a command that was refused."""
+    """What was acknowledged stands in the log, each command's events once; of a refused command there is nothing."""
     made: dict[str, list[Recorded[Any]]] = defaultdict(list)
     for event in seen.events:
         made[event.meta.command].append(event)

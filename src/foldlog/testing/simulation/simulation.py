@@ -94,7 +94,7 @@ class Simulation(Generic[W]):
         return Run(self._setting, case, numbered).go()
 
     def check(self, seeds: int | Iterable[int] = 100) -> Report:
-        """Run so many seeds, from 0, or these. Errors: `Found`, an AssertionError, with the first failure made short."""
+        """Run so many seeds, from 0, or these. Errors: `Found`, an AssertionError: the first failure, made short."""
         count = events = 0
         seconds = 0.0
         fired: Counter[Fault] = Counter()
@@ -131,11 +131,14 @@ class Simulation(Generic[W]):
 def _told(failed: Ran, ran: Ran, runs: int) -> str:
     case, broken = ran.case, ran.broken
     name, said = (broken.invariant, broken.said) if broken is not None else ("", "")
+    smaller = (
+        f"commands and waits {len(failed.told)} -> {len(ran.told)}, faults {len(failed.fired)} -> {len(ran.fired)}, "
+        f"processes {failed.case.processes} -> {case.processes}"
+    )
     lines = [
         f"{name} broke: {said}",
         "",
-        f"seed {case.seed}, made smaller in {runs} runs: commands and waits {len(failed.told)} -> {len(ran.told)}, "
-        f"faults {len(failed.fired)} -> {len(ran.fired)}, processes {failed.case.processes} -> {case.processes}",
+        f"seed {case.seed}, made smaller in {runs} runs: {smaller}",
         "",
         *_shortened(list(ran.trace.story())),
         "",
@@ -152,5 +155,3 @@ def _shortened(lines: list[str]) -> list[str]:
     if len(lines) <= most:
         return lines
     return [*lines[: most // 2], f"... {len(lines) - most} lines ...", *lines[-(most - most // 2) :]]
-
-
