@@ -205,8 +205,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def run_until_complete(self, future: Any) -> Any:
         """The coroutine's answer. Errors: `Stuck`; `RuntimeError` inside another running loop."""
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - asyncio's own door for makers of loops
+            future.close()
+            raise RuntimeError("a simulation runs a loop of its own: call it from a plain def, not from a coroutine")
         hooks, collecting = sys.get_asyncgen_hooks(), gc.isenabled()
-        asyncio._set_running_loop(_none_running(self))  # noqa: SLF001 - asyncio's own door for makers of loops
+        asyncio._set_running_loop(self)  # noqa: SLF001 - as above
         sys.set_asyncgen_hooks(None, self._generator_dropped)
         # When the collector comes is not in the seed, and what it finds may be an async generator to be closed.
         gc.disable()
@@ -295,11 +298,3 @@ def _ring(future: asyncio.Future[None]) -> None:
 
 async def _closed(generator: AsyncGenerator[Any, Any]) -> None:
     await generator.aclose()
-
-
-def _none_running(loop: VirtualLoop) -> VirtualLoop:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return loop
-    raise RuntimeError("a simulation runs a loop of its own: call it from a plain def, not from a coroutine")

@@ -1,9 +1,11 @@
 """One run: a story sent to processes over one store, faults on the way, and invariants at every quiet point."""
 
 import asyncio
+import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from random import Random
@@ -93,6 +95,21 @@ def resolved(parts: Any) -> Resolved:
     return found
 
 
+@contextmanager
+def _own_surroundings(seed: str) -> Iterator[None]:
+    """What a run shares with the program around it, set aside for its time: Python's `random`, from which jitter is
+    drawn in the library and in handlers, and the library's log, whose place the trace takes."""
+    logger, kept = logging.getLogger("foldlog"), random.getstate()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(kept)
+        logger.setLevel(level)
+
+
 class Run(Generic[W]):
     """A run of one case, from the first command to the last look."""
 
@@ -121,21 +138,19 @@ class Run(Generic[W]):
 
     def go(self) -> Ran:
         """Run it."""
-        kept = random.getstate()
-        # What draws jitter, in the library or in a handler, draws from Python's own generator.
-        random.seed(f"{self.case.chance}/jitter")
-        try:
-            self.loop.run_until_complete(self._main())
-        except Stuck as error:
-            self.broken = self.broken or Broken("comes_to_rest", str(error))
-        finally:
-            random.setstate(kept)
+        with _own_surroundings(f"{self.case.chance}/jitter"):
+            try:
+                self.loop.run_until_complete(self._main())
+            except Stuck as error:
+                self.broken = self.broken or Broken("comes_to_rest", str(error))
+            except Exception as error:
+                error.add_note(f"in the simulated run of {self.case!r}")
+                raise
         if self.broken is not None:
             self._tell(f"BROKEN {self.broken.invariant}: {self.broken.said}")
         self._tell(f"end: {self.loop.turns} turns, {len(self._checkpoints)} functions")
-        head = max((receipt.position or 0 for sent in self.sent if (receipt := sent.receipt)), default=0)
         told = tuple(number for number, _ in self.steps)
-        return Ran(self.case, self.broken, tuple(self.dice.fired), told, self.trace, head, self.loop.time())
+        return Ran(self.case, self.broken, tuple(self.dice.fired), told, self.trace, self._head, self.loop.time())
 
     # ------------------------------------------------------------ what links and processes ask
 

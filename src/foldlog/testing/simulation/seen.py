@@ -16,6 +16,7 @@ from foldlog.model.shape import same
 from foldlog.ports.store import Range, Row, RowKey, Store
 from foldlog.system import System
 from foldlog.testing.simulation.story import Sent
+from foldlog.testing.simulation.trace import without_addresses
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -187,5 +188,5 @@ def judge(seen: Seen[W], invariants: Sequence[Callable[[Seen[W]], object]]) -> B
             if invariant(seen) is False:
                 return Broken(name, "it answered False")
         except Exception as error:
-            return Broken(name, f"{type(error).__name__}: {error}")
+            return Broken(name, without_addresses(f"{type(error).__name__}: {error}"))
     return None

@@ -9,6 +9,7 @@ from typing import Any
 from foldlog import limits
 from foldlog.errors import Conflict, Invalid, Misconfigured, NotFound, Rejected, TooLarge, Unavailable
 from foldlog.model.message import Receipt, Send
+from foldlog.testing.simulation.trace import without_addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Sent:
     def outcome(self) -> str:
         """What came of it, in words."""
         if self.error is not None:
-            return f"failed with {self.error!r}"
+            return without_addresses(f"failed with {self.error!r}")
         if (receipt := self.receipt) is not None:
             return f"stored as {receipt.stream}@{receipt.version}" if receipt.events else "accepted, nothing to store"
         return f"refused: {self.refused}" if self.refused else "without an answer"

@@ -1,5 +1,6 @@
 """What happened in a run, in order. Kept as values and told as lines only when somebody asks."""
 
+import re
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -8,6 +9,9 @@ from foldlog import limits
 from foldlog.flow.inbox import INBOX
 from foldlog.flow.lease import CHECKPOINTS
 from foldlog.ports.store import Batch, Delete, Put, RowChange
+
+
+_ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
 
 class Entry(NamedTuple):
@@ -56,6 +60,11 @@ class Trace:
         for line in self.lines():
             digest.update(f"{line}\n".encode(errors="surrogatepass"))
         return digest.hexdigest()
+
+
+def without_addresses(text: str) -> str:
+    """A text without the addresses that Python's default repr shows: no two runs share them."""
+    return _ADDRESS.sub(" at 0x...", text)
 
 
 def plain(text: str) -> str:
