@@ -85,7 +85,9 @@ def test_who_stands_still_past_its_lease_is_overtaken_and_its_late_writes_are_re
     for lines, _ in at(Fault.PAUSE, rate=0.02, seeds=80):
         paused = re.search(r"  (\S+) +FAULT pause", "\n".join(lines))[1]
         _, after = behind_fault(lines)
-        late += any(f"  {paused} " in line and "+checkpoints" in line and line.endswith("-> conflict") for line in after)
+        late += any(
+            f"  {paused} " in line and "+checkpoints" in line and line.endswith("-> conflict") for line in after
+        )
     assert late > 3
 
 
@@ -140,7 +142,11 @@ def test_a_command_that_is_sent_twice_takes_effect_once():
 
 def test_a_clock_jumps_for_one_process():
     jumps = [world.times for _, world in at(Fault.CLOCK_JUMP)]
-    assert any(abs((later - earlier).total_seconds()) > 9 for times in jumps for earlier, later in zip(times, times[1:], strict=False))
+    assert any(
+        abs((later - earlier).total_seconds()) > 9
+        for times in jumps
+        for earlier, later in zip(times, times[1:], strict=False)
+    )
     assert any(later < earlier for times in jumps for earlier, later in zip(times, times[1:], strict=False))
 
 
