@@ -19,7 +19,6 @@ CHECKS: dict[str, Callable[[Path], Result]] = {
     "tailing": lambda folder: races.tailing(folder, 200_000),
     "restart": lambda folder: restarts.restart(folder, 1_000_000),
     "seeds": lambda folder: seeds.simulate(folder, 100_000),
-    "seeds-ci": lambda folder: seeds.simulate(folder, 5_000),
 }
 
 

@@ -42,7 +42,9 @@ def test_a_killed_log_serves_again(tmp_path: Path) -> None:
     assert not restarts.restart(tmp_path, events=20_000).faults
 
 
+@pytest.mark.timeout(600)
 def test_no_simulated_seed_breaks_an_invariant(tmp_path: Path) -> None:
-    result = seeds.simulate(tmp_path, seeds=200, first=1_000_000)
+    count = 5_000 if os.environ.get("CI") else 200
+    result = seeds.simulate(tmp_path, seeds=count, first=1_000_000)
     assert not result.faults
-    assert result.figures["repeated identically"] == 4
+    assert result.figures["repeated identically"] == count // 50

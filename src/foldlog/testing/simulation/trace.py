@@ -10,7 +10,6 @@ from foldlog.flow.inbox import INBOX
 from foldlog.flow.lease import CHECKPOINTS
 from foldlog.ports.store import Batch, Delete, Put, RowChange
 
-
 _ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
 
