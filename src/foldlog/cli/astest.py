@@ -118,8 +118,9 @@ def _code(target: Target, part: Any, function: str) -> _Code:
         imports = ["from foldlog.testing import exported, given"]
     file = getattr(module, "__file__", None)
     place = module.__name__
-    if file is not None and Path(file).stem == place.rpartition(".")[2] and "." not in place:
-        # Loaded from a file: the test finds it there, wherever the test is kept.
+    if file is not None and "." not in place:
+        # The test finds it there, wherever the test is kept; under its own name, whatever it was loaded as.
+        place = Path(file).stem
         imports = ["import sys", "", f"sys.path.insert(0, {str(Path(file).resolve().parent)!a})", "", *imports]
     imports.append(f"from {place} import {', '.join(sorted({app, own} - {''}))}")
     if own:
