@@ -68,7 +68,7 @@ STOP = 30.0  # a stopping worker waits this long for running attempts
 IMPORT_BATCH = 1_000  # lines of an import in one commit
 LINE_BYTES = 2_097_152  # one line of an import: an event and its envelope
 
-SIMULATION_TURNS = 5_000_000  # turns of a simulation's loop: some minutes of real time; a run that goes on is stuck
+SIMULATION_TURNS = 5_000_000  # turns of a simulation's loop: about a minute of real time; a run that goes on is stuck
 SIMULATION_TRACE = 100_000  # lines of one simulated run kept in memory
 SIMULATION_STEPS = 1_000  # steps of a story that never ends
 SIMULATION_FAULTS = 100  # faults in one run: with more, little else happens

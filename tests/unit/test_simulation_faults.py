@@ -2,6 +2,7 @@
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from foldlog import Backoff, Context, Recorded, Send, handler
 from foldlog.errors import Misconfigured
 from foldlog.testing.simulation import Case, Fault, Simulation, Wait
 from foldlog.testing.simulation.fault import Dice, rates
+from foldlog.testing.simulation.seen import ALWAYS
 from tests.unit.bank import Deposit, Deposited, Open, Opened, account, balances
 
 
@@ -182,3 +184,14 @@ def test_faults_are_named_and_their_rates_are_chances():
         rates(["krash"])
     with pytest.raises(Misconfigured, match="rate of 'crash' is a chance"):
         rates({"crash": 1.5})
+
+
+def test_every_fault_and_every_invariant_is_in_the_guide():
+    page = (Path(__file__).parents[2] / "docs/how-to/simulate.md").read_text("utf-8")
+    for fault in Fault:
+        assert re.search(rf"^\| `{fault}` \| {fault.chance_at}\b", page, re.MULTILINE), fault
+    run = (Path(__file__).parents[2] / "src/foldlog/testing/simulation/run.py").read_text("utf-8")
+    names = [one.__name__ for one in ALWAYS] + re.findall(r'Broken\("(\w+)"', run)
+    assert len(names) == 7
+    for name in names:
+        assert f"| `{name}` |" in page, name

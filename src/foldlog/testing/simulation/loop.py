@@ -104,8 +104,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     # ------------------------------------------------------------ lanes
 
-    def pause(self, lane: Lane, seconds: float, then: Callable[[], object]) -> None:
-        """Let nothing of a lane run for so long; `then` is called, in the root's lane, when it goes on."""
+    def pause(self, lane: Lane, seconds: float) -> None:
+        """Let nothing of a lane run for so long."""
         if lane.paused or lane.ended:
             return
         lane.paused = True
@@ -116,7 +116,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             lane.paused = False
             if lane.ready and not lane.ended:
                 self._busy.append(lane)
-            then()
 
         context = copy_context()
         context.run(LANE.set, self.root)

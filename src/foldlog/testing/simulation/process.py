@@ -107,7 +107,7 @@ class Process:
 
     def stall(self, seconds: float) -> None:
         """Stand still for so long."""
-        self.run.loop.pause(self.lane, seconds, lambda: None)
+        self.run.loop.pause(self.lane, seconds)
 
     async def stop(self) -> None:
         """Stop cleanly, as on SIGTERM; returns when it has, or was killed on the way."""

@@ -133,6 +133,7 @@ class Run(Generic[W]):
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._helping: set[asyncio.Task[None]] = set()
         self._head = 0
+        self._failure: BaseException | None = None
         self._root = copy_context()
         self._root.run(LANE.set, self.loop.root)
 
@@ -209,8 +210,8 @@ class Run(Generic[W]):
         self.sent.append(sent)
         lane = f"{step.decider}-{step.key}"
         self._lanes[lane] = self._in_root(self._send(sent, self._lanes.get(lane)))
-        if len(self._helping) > limits.SIMULATION_CLIENTS:
-            await asyncio.wait(list(self._lanes.values()), return_when=asyncio.FIRST_COMPLETED)
+        while len(self._helping) > limits.SIMULATION_CLIENTS:
+            await asyncio.wait(list(self._helping), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(limits.SIMULATION_GAP * self.random.random() ** 3)
 
     def _disturb(self) -> None:
@@ -259,8 +260,12 @@ class Run(Generic[W]):
     def _in_root(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self.loop.create_task(work, context=self._root.copy())
         self._helping.add(task)
-        task.add_done_callback(self._helping.discard)
+        task.add_done_callback(self._helped)
         return task
+
+    def _helped(self, task: asyncio.Task[None]) -> None:
+        self._helping.discard(task)
+        self._failure = self._failure or task.exception()
 
     # ------------------------------------------------------------ quiet points
 
@@ -298,6 +303,8 @@ class Run(Generic[W]):
         return self.broken is None
 
     async def _rests(self) -> bool:
+        if self._failure is not None:
+            raise self._failure
         if len(self.processes) < self.case.processes or any(one.lane.paused for one in self.processes):
             return False
         self._head = await self.store.head()
