@@ -20,7 +20,7 @@ from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.handler import Handler
-from foldlog.model.message import Kind
+from foldlog.model.message import Kind, KindFactory
 from foldlog.model.projection import Projection
 from foldlog.model.retry import LONGEST
 from foldlog.model.schema import Schemas, Upcast
@@ -70,32 +70,36 @@ class System:
 
 def build(
     url: str,
-    parts: Sequence[object],
+    parts: "Sequence[object] | Resolved",
     *,
     clock: Clock | None = None,
     ids: Ids | None = None,
     lease: float = limits.LEASE,
     command_window: float = limits.COMMAND_WINDOW,
+    store: Callable[[KindFactory], Store] | None = None,
 ) -> System:
-    """Check the parts and wire them. Nothing is opened yet. Errors: `Misconfigured`, naming every fault found."""
+    """Check the parts and wire them. Nothing is opened yet. Errors: `Misconfigured`, naming every fault found.
+
+    `store` makes the store in the place of the URL's, for tools that stand between an app and its store.
+    """
     if not all(isinstance(one, int | float) and 0 < one < LONGEST for one in (lease, command_window)):
         raise Misconfigured(f"lease and command_window are seconds, more than 0 and less than {LONGEST:,.0f}")
-    resolved = Resolved(parts)
+    resolved = parts if isinstance(parts, Resolved) else Resolved(parts)
     clock = clock or SystemClock()
     if resolved.faults:
         resolved.note(lambda: connect(url, Kind, clock.now))  # a wrong URL is named together with the other faults
         raise Misconfigured(faults=tuple(resolved.faults))
     ids = ids or TimeOrderedIds()
     schemas = resolved.schemas()
-    store = connect(url, schemas.kind, clock.now)
-    _check_capabilities(store, resolved)
+    opened = store(schemas.kind) if store is not None else connect(url, schemas.kind, clock.now)
+    _check_capabilities(opened, resolved)
     decisions = resolved.decisions(schemas)
     inline = [view for view in resolved.views.values() if view.inline]
-    execute = Execute(store, schemas, decisions, inline, clock, ids, command_window)
+    execute = Execute(opened, schemas, decisions, inline, clock, ids, command_window)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    travel = Travel(store, schemas, clock, scratch)
+    travel = Travel(opened, schemas, clock, scratch)
     return System(
-        store, schemas, decisions, resolved.views, resolved.effects, execute, travel, clock, ids, owner, lease
+        opened, schemas, decisions, resolved.views, resolved.effects, execute, travel, clock, ids, owner, lease
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, functions, kills, races, restarts
+from tests.reliability import faults, functions, kills, races, restarts, seeds
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -40,3 +40,11 @@ def test_readers_that_follow_see_one_order(tmp_path: Path) -> None:
 
 def test_a_killed_log_serves_again(tmp_path: Path) -> None:
     assert not restarts.restart(tmp_path, events=20_000).faults
+
+
+@pytest.mark.timeout(600)
+def test_no_simulated_seed_breaks_an_invariant(tmp_path: Path) -> None:
+    count = 5_000 if os.environ.get("CI") else 200
+    result = seeds.simulate(tmp_path, seeds=count, first=1_000_000)
+    assert not result.faults
+    assert result.figures["repeated identically"] == count // 50

@@ -1,6 +1,7 @@
 """`foldlog dead-letters`: what no attempt has helped, seen and handled from any process."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import click
 import msgspec
 
 from foldlog import limits
+from foldlog.cli.astest import test_of
 from foldlog.cli.output import Output, note
 from foldlog.cli.target import GroupOnTarget, find, json_option, opened, url_option
 from foldlog.flow import deadletter
@@ -76,14 +78,23 @@ def list_letters(place: Place, function: str | None, limit: int, machine: bool) 
 
 @dead_letters.command()
 @click.argument("id")
+@click.option("--as-test", is_flag=True, help="Print a pytest case that fails as the function did.")
 @json_option
 @click.pass_obj
-def show(place: Place, id: str, machine: bool) -> None:
+def show(place: Place, id: str, as_test: bool, machine: bool) -> None:
     """Show one dead letter with the whole traceback.
 
-    Example:
+    --as-test prints a pytest case instead, which runs as it is: the event with its envelope, the app's own function,
+    and for a projection the events that made its row. It holds what the events hold, personal data too: read it before
+    you share or commit it.
+
+    Examples:
       foldlog dead-letters bank.py show handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py show handler.greet/0000000000000000007/000 --as-test > test_greet.py
     """
+    if as_test:
+        _print_test(place, id, machine)
+        return
     letter = _with_store(place, lambda store: deadletter.show(store, id))
     output = Output(machine)
     if machine:
@@ -139,6 +150,22 @@ def _request(
         output.json({done: count})
     else:
         output.say(f"{count} {done}")
+
+
+def _print_test(place: Place, id: str, machine: bool) -> None:
+    target = find(*place)
+    target.known_app()  # before the store is looked for: a test needs the code
+
+    async def do() -> str:
+        async with opened(target) as store:
+            return await test_of(store, target, await deadletter.show(store, id))
+
+    text = asyncio.run(do())
+    output = Output(machine)
+    if machine:
+        output.json({"test": text})
+    else:
+        sys.stdout.write(text)  # to be redirected into a file: as it is, whatever the terminal's width
 
 
 def _with_store(place: Place, work: Callable[[Store], Awaitable[T]]) -> T:

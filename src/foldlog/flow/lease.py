@@ -4,7 +4,7 @@ Every checkpoint renews the lease. A takeover raises the row's version, so a sta
 with it everything that was to be committed in the same batch.
 """
 
-import time
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -122,9 +122,10 @@ class Lease:
 
     def _unchanged(self, version: int) -> float:
         """Seconds until a row that nobody renews is free by this process's own monotonic clock, whatever clocks say."""
+        now = asyncio.get_running_loop().time()
         if self._seen[0] != version:
-            self._seen = version, time.monotonic()
-        return self._seen[1] + self._seconds - time.monotonic()
+            self._seen = version, now
+        return self._seen[1] + self._seconds - now
 
     async def commit(self, rows: Sequence[RowChange], position: int) -> None:
         """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost: nothing is stored."""

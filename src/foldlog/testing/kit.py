@@ -57,6 +57,9 @@ class Surroundings:
 
     def context(self, recorded: Recorded[Any] | None = None, id: str = "") -> Context:
         now = to_datetime(self.clock.now())
+        if recorded is not None and recorded.log != "given":  # one with an envelope of its own: `exported`
+            meta = recorded.meta
+            return Context(now, Principal(meta.actor), meta.correlation, recorded.tenant, recorded, 1, id, 1)
         return Context(now, self.principal, "given", "", recorded, 1, id, 1 if recorded else 0)
 
 
@@ -124,6 +127,8 @@ class _Record:
         self._count = 0
 
     def __call__(self, event: Any) -> Recorded[Any]:
+        if isinstance(event, Recorded) and event.type in self.schemas.event_names():
+            return event
         mark = stored(type(event))
         if mark is None or mark.kind != "event" or mark.name not in self.schemas.event_names():
             takes = ", ".join(self.schemas.event_names()) or "none"

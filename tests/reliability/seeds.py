@@ -1,0 +1,71 @@
+"""Seeds of the simulated bank and shop, on every core: no invariant breaks, and runs are repeated byte for byte."""
+
+import multiprocessing
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from foldlog.testing.simulation import Simulation
+from tests.reliability.processes import Result
+from tests.simulation import bank, shop
+
+_SHOP_EVERY = 25  # of so many seeds one is the shop's: its fourteen functions take ten times as long
+_AGAIN = 50  # of so many seeds one is run twice
+_CHUNK = 50
+
+
+class Tally(NamedTuple):
+    """What a chunk of seeds came to."""
+
+    events: int
+    seconds: float
+    fired: Counter[str]
+    repeated: int
+    faults: list[str]
+
+
+def simulate(_folder: Path, seeds: int, first: int = 0) -> Result:
+    """Run so many seeds from `first` on, shared among the cores."""
+    chunks = [(start, min(_CHUNK, first + seeds - start)) for start in range(first, first + seeds, _CHUNK)]
+    began = time.perf_counter()
+    # Fresh children: a fork of a process that has threads or an event loop may hang.
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        tallies = pool.starmap(tally, chunks, chunksize=1)
+    spent = time.perf_counter() - began
+    fired: Counter[str] = sum((one.fired for one in tallies), Counter())
+    faults = [fault for one in tallies for fault in one.faults]
+    rate = round(seeds / spent, 1)
+    figures = {
+        "seeds": seeds,
+        "seeds a second": rate,
+        "events": sum(one.events for one in tallies),
+        "simulated hours": round(sum(one.seconds for one in tallies) / 3_600, 1),
+        "faults happened": sum(fired.values()),
+        "kinds of them": len(fired),
+        "repeated identically": sum(one.repeated for one in tallies),
+    }
+    return Result("simulated seeds of the bank and the shop", figures, faults)
+
+
+def tally(first: int, count: int) -> Tally:
+    """Run a chunk of seeds in this process."""
+    simulations: dict[bool, Simulation[Any]] = {False: bank.simulation(), True: shop.simulation()}
+    events = repeated = 0
+    seconds = 0.0
+    fired: Counter[str] = Counter()
+    faults: list[str] = []
+    for seed in range(first, first + count):
+        simulation = simulations[seed % _SHOP_EVERY == 0]
+        ran = simulation.run(seed)
+        if ran.broken is not None:
+            faults.append(f"seed {seed}: {ran.case!r}: {ran.broken.invariant}: {ran.broken.said}")
+        if seed % _AGAIN == 0:
+            if simulation.replay(ran.case).trace.digest() != ran.trace.digest():
+                faults.append(f"seed {seed} went another way when it was run again")
+            repeated += 1
+        events += ran.events
+        seconds += ran.seconds
+        fired.update(one.fault.value for one in ran.fired)
+    return Tally(events, seconds, fired, repeated, faults)
