@@ -11,7 +11,7 @@ from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.reading import Found, events, find
+from foldlog.flow.reading import Found, events, find, get
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
@@ -144,7 +144,7 @@ class App:
         if after is not None and after.position is not None and not view.inline:
             await reached(self.system, self._worker, view, after.position, timeout)
         row_key = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
-        return view.decode((await self.system.store.get(view.table, [row_key])).get(row_key))
+        return await get(self.system.store, self.system.serving, view, row_key)
 
     async def find(
         self,
@@ -163,7 +163,18 @@ class App:
         Errors: `Invalid` for an index that is not declared, or a limit out of bounds.
         """
         view = self._view(part)
-        return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
+        return await find(
+            self.system.store,
+            self.system.serving,
+            view,
+            index,
+            low,
+            high,
+            limit,
+            after,
+            backward=backward,
+            tenant=tenant,
+        )
 
     async def read(
         self,

@@ -12,6 +12,7 @@ from foldlog.connect import connect
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Effect
 from foldlog.flow.execute import Execute
+from foldlog.flow.serving import Serving
 from foldlog.flow.state import Decision
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
@@ -39,6 +40,7 @@ class System:
     views: dict[str, View]
     effects: dict[str, Effect]
     execute: Execute
+    serving: Serving
     clock: Clock
     ids: Ids
     owner: str
@@ -72,9 +74,12 @@ def build(
     _check_capabilities(store, resolved)
     decisions = resolved.decisions(schemas)
     inline = [view for view in resolved.views.values() if view.inline]
-    execute = Execute(store, schemas, decisions, inline, clock, ids, command_window)
+    serving = Serving(store, clock)
+    execute = Execute(store, schemas, decisions, inline, clock, ids, command_window, serving)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    return System(store, schemas, decisions, resolved.views, resolved.effects, execute, clock, ids, owner, lease)
+    return System(
+        store, schemas, decisions, resolved.views, resolved.effects, execute, serving, clock, ids, owner, lease
+    )
 
 
 class Resolved:
