@@ -14,6 +14,7 @@ from foldlog.cli.running import check, run_app
 from foldlog.cli.sending import send
 from foldlog.cli.target import as_written
 from foldlog.cli.transfer import export_log, import_log
+from foldlog.cli.versions import VERSION_COMMANDS
 from foldlog.cli.views import views
 from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
 
@@ -34,10 +35,11 @@ _CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
     epilog="""\b
 Exit codes:
     0  done                                5  unavailable, try again
-    1  check found faults                  6  misconfigured code or setting
-    2  wrong usage                         7  corrupt: stop and alert
-    3  refused: rejected, invalid input,   8  done, but some lines were skipped
-       not found, too large              130  Ctrl-C
+    1  check found faults, or              6  misconfigured code or setting
+       diff rows that differ               7  corrupt: stop and alert
+    2  wrong usage                         8  done, but some lines were skipped
+    3  refused: rejected, invalid input, 130  Ctrl-C
+       not found, too large
     4  conflict with another writer
 
 \b
@@ -61,6 +63,8 @@ def program() -> None:
 program.help = as_written(program.help or "")
 for _command in (run_app, check, send, events, views, dead_letters, export_log, import_log):
     program.add_command(_command)
+for _command in VERSION_COMMANDS:
+    views.add_command(_command)
 
 
 def run(args: Sequence[str]) -> int:

@@ -11,11 +11,14 @@ from foldlog.app import App
 from foldlog.cli.output import Output, note, to_json
 from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
 from foldlog.errors import NotFound
-from foldlog.flow import inbox
-from foldlog.flow.lease import checkpoint
+from foldlog.flow import inbox, serving
+from foldlog.flow.fingerprint import fingerprint
 from foldlog.flow.reading import Found
-from foldlog.model.projection import Projection
+from foldlog.flow.serving import Version
+from foldlog.model.projection import Projection, table_name
 from foldlog.ports.store import Store
+
+Place = tuple[str, str]
 
 
 @click.group(cls=GroupOnTarget)
@@ -23,10 +26,11 @@ from foldlog.ports.store import Store
 @url_option
 @click.pass_context
 def views(context: click.Context, app: str, url: str) -> None:
-    """Look at the read models of APP: its projections and their rows.
+    """Look at the read models of APP, its projections and their rows; and change which version of one is read.
 
     Examples:
       foldlog views bank.py list
+      foldlog views bank.py rebuild balances
       foldlog views bank.py get balances 17
       foldlog views bank.py find orders --index placed --low '"2026-01-01"' --limit 20
     """
@@ -36,21 +40,21 @@ def views(context: click.Context, app: str, url: str) -> None:
 @views.command("list")
 @json_option
 @click.pass_obj
-def list_views(place: tuple[str, str], machine: bool) -> None:
-    """List the projections: version, how far each is behind the log, and how many of its rows are parked.
+def list_views(place: Place, machine: bool) -> None:
+    """List the projections, each with all its versions: which one is read, how far each has come, what is stale.
 
-    A row is parked, and stale from then on, when its fold has failed on an event; the others go on.
+    A row is parked, and stale from then on, when its fold has failed on an event; the others go on. "changed" says that
+    the fold was changed since this version was made, without a new version: rows made before stay as they are.
 
     Example:
       foldlog views bank.py list
     """
-    app = _app(place)
+    app = app_of(place)
 
     async def collect() -> list[dict[str, Any]]:
         async with app.open(functions=False):
             store = app.system.store
-            head = await store.head()
-            return [await _described(store, one, head) for one in app.parts if isinstance(one, Projection)]
+            return [line for one in app.parts if isinstance(one, Projection) for line in await _described(store, one)]
 
     found = asyncio.run(collect())
     output = Output(machine)
@@ -58,10 +62,8 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
         for one in found:
             output.json(one)
         return
-    columns = ("name", "version", "position", "behind", "parked", "indexes", "inline")
-    output.table(
-        columns, [[", ".join(one[name]) if name == "indexes" else one[name] for name in columns] for one in found]
-    )
+    columns = ("name", "version", "read", "percent", "behind", "rate", "eta", "parked", "changed", "indexes", "inline")
+    output.table(columns, [[_cell(one[name]) for name in columns] for one in found])
 
 
 @views.command()
@@ -70,15 +72,15 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
 @tenant_option
 @json_option
 @click.pass_obj
-def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool) -> None:
+def get(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Show one row, as JSON. A row that is not there is exit code 3.
 
     Examples:
       foldlog views bank.py get balances 17
       foldlog views bank.py get balances 17 --tenant acme --json
     """
-    app = _app(place)
-    part = _projection(app, name)
+    app = app_of(place)
+    part = projection_of(app, name)
 
     async def fetch() -> Any:
         async with app.open(functions=False):
@@ -101,7 +103,7 @@ def get(place: tuple[str, str], name: str, key: str, tenant: str, machine: bool)
 @json_option
 @click.pass_obj
 def find_rows(
-    place: tuple[str, str],
+    place: Place,
     /,
     name: str,
     machine: bool,
@@ -116,8 +118,8 @@ def find_rows(
       foldlog views bank.py find balances --low 10 --high 20
       foldlog views bank.py find orders --index total --low 1000 --backward --json
     """
-    app = _app(place)
-    part = _projection(app, name)
+    app = app_of(place)
+    part = projection_of(app, name)
     bounds = [_bound(text) if index else text for text in (low, high)]
 
     async def search() -> list[Found[Any]]:
@@ -135,13 +137,15 @@ def find_rows(
         note(f"{len(found)} shown; there may be more: --limit, --low or --high")
 
 
-def _app(place: tuple[str, str]) -> App:
+def app_of(place: Place) -> App:
+    """The app; its store must be there."""
     app = find(*place).known_app()
     present(app.url)
     return app
 
 
-def _projection(app: App, name: str) -> Projection[Any, Any]:
+def projection_of(app: App, name: str) -> Projection[Any, Any]:
+    """One of its projections, by name. Errors: `NotFound`."""
     known = {part.name: part for part in app.parts if isinstance(part, Projection)}
     if name not in known:
         raise NotFound(f"there is no view {name!r}; known: {', '.join(sorted(known)) or 'none'}")
@@ -157,18 +161,45 @@ def _bound(text: str | None) -> Any:
     return value if isinstance(value, str | int | float | None) else text
 
 
-async def _described(store: Store, part: Projection[Any, Any], head: int) -> dict[str, Any]:
-    held = await checkpoint(store, part.table)
-    position = held.position if held else 0
-    return {
-        "name": part.name,
-        "version": part.version,
-        "position": position,
-        "behind": max(0, head - position),
-        "parked": await _parked(store, part.table),
-        "indexes": part.indexes,
-        "inline": part.inline,
-    }
+def _cell(value: Any) -> Any:
+    match value:
+        case bool():
+            return "yes" if value else ""
+        case float():
+            return f"{value:,.1f}"
+        case tuple():
+            return ", ".join(value)
+    return "" if value is None else value
+
+
+async def _described(store: Store, part: Projection[Any, Any]) -> list[dict[str, Any]]:
+    """One line a version: those that the store knows, and this code's, which it may not know yet."""
+    served, _ = await serving.pointer(store, part.name)
+    known = {one.version: one for one in await serving.versions(store, part.name)}
+    mark = fingerprint(part)
+    lines: list[dict[str, Any]] = []
+    for version in sorted({*known, part.version}):
+        one = known.get(version) or Version(version, part.indexes, part.inline, mark)
+        state = await serving.progress(store, part.name, version)
+        lines.append(
+            {
+                "name": part.name,
+                "version": version,
+                "read": served.current == version if served else version == part.version,
+                "built": one.built,
+                "percent": state.percent,
+                "position": state.position,
+                "behind": state.behind,
+                "rate": state.rate or None,
+                "eta": state.eta if state.eta is None else round(state.eta, 1),
+                "parked": await _parked(store, table_name(part.name, version)),
+                "changed": version == part.version and bool(one.fingerprint and mark) and one.fingerprint != mark,
+                "dropping": one.dropping,
+                "indexes": one.indexes,
+                "inline": one.inline,
+            }
+        )
+    return lines
 
 
 async def _parked(store: Store, function: str) -> int:

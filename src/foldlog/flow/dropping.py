@@ -7,7 +7,7 @@ dropping it once more does the rest.
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Invalid, NotFound
+from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import inbox, serving
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.serving import VIEWS, Served
@@ -26,9 +26,11 @@ async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) 
     function = table_name(name, version)
     lease = Lease(store, clock, function, owner)
     await _refuse_current(store, name, version)
-    if await lease.acquire(0):
+    if wait := await lease.acquire(0):
         held = await checkpoint(store, function)
         who = held.owner if held else "another process"
+        if found.dropping:
+            raise Unavailable(f"{function} is being dropped by {who}: try again in {wait:,.0f} s, if it has died", wait)
         raise Invalid(f"{function} is kept up by {who}: stop the processes whose code has version {version} first")
     served, at = await _refuse_current(store, name, version)
     pointer: RowChange = Check(VIEWS, RowKey("", name), at)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from foldlog.flow.serving import Serving
 from foldlog.flow.subscribe import Fed
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
+from foldlog.model.message import Recorded
 from foldlog.ports.store import Batch, Store
 
 log = logging.getLogger("foldlog.rebuild")
@@ -56,7 +58,7 @@ class Pace:
         elif self._shared:
             target, most = limits.REBUILD_SLICE, limits.FOLD_PAGE
         else:
-            target, most = limits.REBUILD_SLICE_ALONE, limits.PAGE_MAX
+            target, most = limits.REBUILD_SLICE_ALONE, limits.REBUILD_READS * limits.PAGE_MAX
         if events:
             fitting = int(events * target / max(took, 1e-6)) if events >= self.limit else self._limit
             self._limit = max(limits.REBUILD_LEAST, min(fitting, 2 * self._limit, most))
@@ -99,18 +101,31 @@ class Rebuild:
         more = True
         while more and not stop.is_set():
             began = time.monotonic()
-            page = await self._store.read(self._view.query, after, self._pace.limit)
-            after = page.events[-1].position if page.more else max(after, page.head)
-            await self._project.page(Fed(page.events, after))
-            more = page.more
+            events, after, more, head = await self._read(after)
+            await self._project.page(Fed(events, after))
             if not more:
                 await self.caught_up(after)
             advance(after)
             now = time.monotonic()
             if more:
                 await self._measure(after, now)
-                await _rest(stop, self._pace.rest(len(page.events), page.head, now - began, now))
+                await _rest(stop, self._pace.rest(len(events), head, now - began, now))
         return after
+
+    async def _read(self, after: int) -> tuple[list[Recorded[Any]], int, bool, int]:
+        """The next page: its events, the position it reaches, whether there is more, and the safe head.
+
+        A large one takes several reads, for the fewer commits a row stands in, the fewer times it is written.
+        """
+        events: list[Recorded[Any]] = []
+        limit = self._pace.limit
+        for _ in range(limits.REBUILD_READS):
+            page = await self._store.read(self._view.query, after, min(limit - len(events), limits.PAGE_MAX))
+            events += page.events
+            after = page.events[-1].position if page.more else max(after, page.head)
+            if not page.more or len(events) >= limit:
+                break
+        return events, after, page.more, page.head
 
     async def caught_up(self, position: int) -> None:
         """The view shows everything up to `position`, a safe head: it is built, and read from now on where that is

@@ -50,6 +50,7 @@ async def build_view(
             break
     finally:
         telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)  # a look that failed hides nothing: the work has its own
     found, _ = await serving.find_version(system.store, name, version)
     told(await serving.progress(system.store, name, version))
     return found is not None and found.built
