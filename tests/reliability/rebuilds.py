@@ -1,6 +1,7 @@
 """A view's new version built beside live traffic: killed again and again, and measured."""
 
 import asyncio
+import itertools
 import os
 import random
 import statistics
@@ -98,7 +99,7 @@ def kill_rebuilds(folder: Path, rounds: int, rate: int = 20_000) -> Result:
         state = asyncio.run(_state(url))
         inside += state.behind > 0
         reached.append(state.position)
-    faults = [f"the checkpoint went back: {a} to {b}" for a, b in zip(reached, reached[1:], strict=False) if b < a]
+    faults = [f"the checkpoint went back: {a} to {b}" for a, b in itertools.pairwise(reached) if b < a]
     rows, more = asyncio.run(_compare(url, effects))
     if effects.read_text() != old:
         faults.append("a handler ran again for what is old")
@@ -188,8 +189,8 @@ async def build(url: str, rate: str, version: str = "2") -> None:
 
 
 async def live(url: str, role: str, seconds: str) -> None:
-    """Sends at a steady rate; says how many, the median and the 99th percentile of their latency (milliseconds), and how
-    far a rebuild came meanwhile."""
+    """Sends at a steady rate; says how many, the median and the 99th percentile of their latency in milliseconds, and
+    how far a rebuild came meanwhile."""
     version = {"quiet": 2, "beside": 3, "inside": 4}[role]
     child = _child("build", url, "0", "3") if role == "beside" else None
     if child:
