@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, functions, kills, races, restarts
+from tests.reliability import faults, functions, kills, races, rebuilds, restarts
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -40,3 +40,15 @@ def test_readers_that_follow_see_one_order(tmp_path: Path) -> None:
 
 def test_a_killed_log_serves_again(tmp_path: Path) -> None:
     assert not restarts.restart(tmp_path, events=20_000).faults
+
+
+def test_a_rebuild_that_is_killed_goes_on(tmp_path: Path) -> None:
+    result = rebuilds.kill_rebuilds(tmp_path, rounds=4)
+    assert not result.faults
+    assert result.figures["of them while building"]
+
+
+def test_a_rebuild_is_measured_beside_live_traffic(tmp_path: Path) -> None:
+    result = rebuilds.measure_rebuild(tmp_path, events=10_000, seconds=1.0)
+    assert not result.faults
+    assert all(result.figures[f"{name}: commits"] for name in ("quiet", "own process", "serving process"))

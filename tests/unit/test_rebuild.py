@@ -370,9 +370,7 @@ def test_of_two_switches_at_once_one_is_told(site):
 
 
 def broken(row: int | None, event: Opened | Deposited) -> int:
-    if isinstance(event, Deposited):
-        raise RuntimeError("no")
-    return 0
+    return 1 // int(isinstance(event, Opened))
 
 
 async def remains(store, version=1):
@@ -439,7 +437,7 @@ def test_a_drop_that_dies_is_done_by_the_next_one(site, clock, number, stored):
         clock.advance(60)
         async with site.app([account, doubled]) as app:
             store = app.system.store
-            if died and not stored or await serving.find_version(store, "balances", 1) != (None, 0):
+            if (died and not stored) or await serving.find_version(store, "balances", 1) != (None, 0):
                 await dropping.drop(store, clock, "op", "balances", 1)
             assert await remains(store) == (0, 0, False)
         async with site.app([account, projection("balances")(balances.fold)]) as app:
