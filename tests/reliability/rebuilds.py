@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -221,5 +222,7 @@ async def live(url: str, role: str, seconds: str) -> None:
     os.write(1, f"{len(took)} {statistics.median(took):.2f} {cuts[98]:.2f} {built}\n".encode())
 
 
+ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"build": build, "live": live}
+
 if __name__ == "__main__":
-    asyncio.run({"build": build, "live": live}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run(ROLES[sys.argv[1]](*sys.argv[2:]))

@@ -38,8 +38,8 @@ Exit codes:
     1  check found faults, or              6  misconfigured code or setting
        diff rows that differ               7  corrupt: stop and alert
     2  wrong usage                         8  done, but some lines were skipped
-    3  refused: rejected, invalid input, 130  Ctrl-C
-       not found, too large
+    3  refused: rejected, invalid input,
+       not found, too large              130  Ctrl-C
     4  conflict with another writer
 
 \b

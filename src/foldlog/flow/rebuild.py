@@ -118,14 +118,14 @@ class Rebuild:
         A large one takes several reads, for the fewer commits a row stands in, the fewer times it is written.
         """
         events: list[Recorded[Any]] = []
-        limit = self._pace.limit
-        for _ in range(limits.REBUILD_READS):
+        limit, reads = self._pace.limit, 0
+        while True:
             page = await self._store.read(self._view.query, after, min(limit - len(events), limits.PAGE_MAX))
             events += page.events
+            reads += 1
             after = page.events[-1].position if page.more else max(after, page.head)
-            if not page.more or len(events) >= limit:
-                break
-        return events, after, page.more, page.head
+            if not page.more or len(events) >= limit or reads == limits.REBUILD_READS:
+                return events, after, page.more, page.head
 
     async def caught_up(self, position: int) -> None:
         """The view shows everything up to `position`, a safe head: it is built, and read from now on where that is
