@@ -1,18 +1,20 @@
 """A version is dropped; crashes at every step."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
+from msgspec import structs
 
-from foldlog import projection
-from foldlog.errors import Invalid, NotFound
+from foldlog import Unavailable, projection
+from foldlog.errors import Conflict, Invalid, NotFound
 from foldlog.flow import dropping, serving
 from foldlog.flow.inbox import items
 from foldlog.flow.lease import checkpoint
 from foldlog.flow.serving import Served
-from foldlog.ports.store import Range, Table
+from foldlog.ports.store import Batch, Range, Table
 from tests.unit.bank import Deposited, Opened, account, balances
-from tests.unit.site import crash_at, kill
+from tests.unit.site import crash_at, kill, until
 from tests.unit.view_versions import all_rows, doubled, fill, filled, manual
 
 
@@ -92,5 +94,36 @@ def test_a_drop_that_dies_is_done_by_the_next_one(site, clock, number, stored):
             await serving.switch(app.system.store, "balances", 1)
             app.system.serving.forget(app.system.views["balances"])
             assert await all_rows(app, app.parts[1]) == {"0": 10, "1": 10, "2": 10}
+
+    asyncio.run(main())
+
+
+def test_code_of_a_version_that_is_half_dropped_stays_out_of_the_way(site, clock):
+    async def main():
+        await filled(site)
+        async with site.app([account, doubled]) as app:
+            await app.settle()
+            found, row = await serving.find_version(app.system.store, "balances", 1)
+            dropping_now = structs.replace(found, dropping=True, built=False)
+            await app.system.store.commit(Batch(rows=[serving.version_put("balances", dropping_now, row)]))
+        app = site.app([account, balances])
+        async with app:
+            store = app.system.store
+            with pytest.raises(Unavailable, match="is being dropped"):
+                await serving.register(store, app.system.views["balances"])
+            await until(lambda: app.link.commits > 1)
+            with pytest.raises(Invalid, match="is being dropped"):
+                await serving.switch(store, "balances", 1)
+            done = False
+            while not done:  # the worker may hold the lease for a moment, to look
+                with suppress(Unavailable, Conflict):
+                    await dropping.drop(store, clock, "op", "balances", 1)
+                    done = True
+                await asyncio.sleep(0)
+            await app.settle()
+            assert await remains(store) == (3, 0, True)
+            await serving.switch(store, "balances", 1)
+            app.system.serving.forget(app.system.views["balances"])
+            assert await all_rows(app, balances) == {"0": 10, "1": 10, "2": 10}
 
     asyncio.run(main())

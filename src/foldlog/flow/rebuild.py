@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Conflict
+from foldlog.errors import Conflict, Unavailable
 from foldlog.flow import serving
-from foldlog.flow.lease import checkpoint
+from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
 from foldlog.flow.serving import Serving
 from foldlog.flow.subscribe import Fed
@@ -68,6 +68,16 @@ class Pace:
         return min(rest, limits.REBUILD_REST)
 
 
+async def claim(store: Store, view: View, lease: Lease) -> None:
+    """Make the version known, under its lease. Errors: `Unavailable` while it is being dropped; the lease is free then,
+    because who drops it needs it."""
+    try:
+        await serving.register(store, view)
+    except Unavailable:
+        await lease.release()
+        raise
+
+
 class Rebuild:
     """Brings one view up to the safe head, under the lease that `project` commits with.
 
@@ -94,9 +104,8 @@ class Rebuild:
     async def run(self, after: int, stop: asyncio.Event, advance: Callable[[int], None]) -> int:
         """Fold page after page behind `after` until there is no more, or `stop`; returns the position.
 
-        Errors: `Conflict` when the lease was lost; `Unavailable` while the version is being dropped.
+        Errors: `Conflict` when the lease was lost.
         """
-        await serving.register(self._store, self._view)
         self._measured = after, time.monotonic()
         more = True
         while more and not stop.is_set():

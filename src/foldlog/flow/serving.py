@@ -119,11 +119,12 @@ async def versions(store: Store, name: str) -> list[Version]:
 
 
 async def progress(store: Store, name: str, version: int) -> Progress:
-    """How far a version has come. It has a rate and an ETA while it is built."""
+    """How far a version has come; with a rate and an ETA while somebody builds it."""
     found, _ = await find_version(store, name, version)
     held = await checkpoint(store, table_name(name, version))
     head = await store.head()
-    position, rate = held.position if held else 0, found.rate if found else 0.0
+    position = held.position if held else 0
+    rate = found.rate if found and held and held.owner else 0.0
     left = max(0, head - position)
     return Progress(position, head, rate, left / rate if rate > 0 and left else None)
 

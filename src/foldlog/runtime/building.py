@@ -9,7 +9,7 @@ from foldlog.errors import Conflict
 from foldlog.flow import serving
 from foldlog.flow.lease import Lease
 from foldlog.flow.project import Project
-from foldlog.flow.rebuild import Pace, Rebuild
+from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.serving import Progress
 from foldlog.flow.view import View
 from foldlog.system import System
@@ -25,7 +25,6 @@ async def build_view(
     deployed. Errors: `Unavailable`; whatever a commit is refused with.
     """
     name, version = view.projection.name, view.projection.version
-    await serving.register(system.store, view)
     telling = asyncio.create_task(_tell(system, view, told))
     try:
         while not stop.is_set():
@@ -38,6 +37,7 @@ async def build_view(
                     async with asyncio.timeout(min(wait, limits.STANDBY)):
                         await stop.wait()
                 continue
+            await claim(system.store, view, lease)
             project = Project(system.store, view, system.clock, lease)
             await project.begin()
             pace = Pace(shared=False, rate=rate)

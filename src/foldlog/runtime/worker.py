@@ -10,7 +10,7 @@ from foldlog.flow.attempt import Effect
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
-from foldlog.flow.rebuild import Pace, Rebuild
+from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.subscribe import Progress, follow
 from foldlog.flow.view import View
 from foldlog.system import Function, System
@@ -80,6 +80,7 @@ class Runner:
         if isinstance(function, Effect):
             await self._deliver_from(lease, function, stop)
         else:
+            await claim(system.store, function, lease)
             project = Project(system.store, function, system.clock, lease)
             await project.begin()
             pace = Pace(shared=True)
