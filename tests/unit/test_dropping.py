@@ -120,8 +120,10 @@ def test_code_of_a_version_that_is_half_dropped_stays_out_of_the_way(site, clock
                     await dropping.drop(store, clock, "op", "balances", 1)
                     done = True
                 await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                while await remains(store) != (3, 0, True):
+                    await store.wait(None, 1)
             await app.settle()
-            assert await remains(store) == (3, 0, True)
             await serving.switch(store, "balances", 1)
             app.system.serving.forget(app.system.views["balances"])
             assert await all_rows(app, balances) == {"0": 10, "1": 10, "2": 10}
