@@ -11,7 +11,7 @@ from foldlog.errors import Invalid, Misconfigured, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.reading import Found, check_find, events, find, row
+from foldlog.flow.reading import Found, Wanted, events, find, get, row_in, row_key, rows_in
 from foldlog.flow.travel import At, By
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
@@ -162,10 +162,10 @@ class App:
             if after is not None:
                 raise Invalid("after= waits for what is new, at= asks for the past: leave one of them out")
             async with self.system.travel.rows(view, tenant, at, by, key) as store:
-                return await row(store, view, key, tenant)
+                return await row_in(store, view, view.table, row_key(key, tenant))
         if after is not None and after.position is not None and not view.inline:
             await reached(self.system, self._worker, view, after.position, timeout)
-        return await row(self.system.store, view, key, tenant)
+        return await get(self.system.store, self.system.serving, view, row_key(key, tenant))
 
     async def find(
         self,
@@ -187,11 +187,12 @@ class App:
         is not declared, a limit out of bounds, or an `at` that the log has not reached.
         """
         view = self._view(part)
+        wanted = Wanted(index, low, high, limit, after, backward, tenant)
+        wanted.check(view)
         if at is None and by == "recorded":
-            return await find(self.system.store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
-        check_find(view, index, low, high, limit)
+            return await find(self.system.store, self.system.serving, view, wanted)
         async with self.system.travel.rows(view, tenant, at, by) as store:
-            return await find(store, view, index, low, high, limit, after, backward=backward, tenant=tenant)
+            return await rows_in(store, view, view.table, wanted)
 
     def read(
         self,

@@ -12,6 +12,7 @@ from foldlog.connect import connect, scratch
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Effect
 from foldlog.flow.execute import Execute
+from foldlog.flow.serving import Serving
 from foldlog.flow.snapshot import Rule, check_state
 from foldlog.flow.state import Decision
 from foldlog.flow.travel import Travel
@@ -41,6 +42,7 @@ class System:
     views: dict[str, View]
     effects: dict[str, Effect]
     execute: Execute
+    serving: Serving
     travel: Travel
     clock: Clock
     ids: Ids
@@ -95,12 +97,12 @@ def build(
     _check_capabilities(opened, resolved)
     decisions = resolved.decisions(schemas)
     inline = [view for view in resolved.views.values() if view.inline]
-    execute = Execute(opened, schemas, decisions, inline, clock, ids, command_window)
-    owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
+    serving = Serving(opened, clock)
+    execute = Execute(opened, schemas, decisions, inline, clock, ids, command_window, serving)
     travel = Travel(opened, schemas, clock, scratch)
-    return System(
-        opened, schemas, decisions, resolved.views, resolved.effects, execute, travel, clock, ids, owner, lease
-    )
+    owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
+    views, effects = resolved.views, resolved.effects
+    return System(opened, schemas, decisions, views, effects, execute, serving, travel, clock, ids, owner, lease)
 
 
 class Resolved:

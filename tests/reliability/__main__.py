@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import faults, functions, kills, races, restarts, seeds
+from tests.reliability import faults, functions, kills, races, rebuilds, restarts, seeds
 from tests.reliability.processes import Result
 
 CHECKS: dict[str, Callable[[Path], Result]] = {
@@ -17,6 +17,8 @@ CHECKS: dict[str, Callable[[Path], Result]] = {
     "faults": faults.failing_calls,
     "races": lambda folder: races.one_winner(folder, 2_000),
     "tailing": lambda folder: races.tailing(folder, 200_000),
+    "rebuild": lambda folder: rebuilds.kill_rebuilds(folder, 100),
+    "rebuild-live": lambda folder: rebuilds.measure_rebuild(folder, 1_000_000),
     "restart": lambda folder: restarts.restart(folder, 1_000_000),
     "seeds": lambda folder: seeds.simulate(folder, 100_000),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, functions, kills, races, restarts, seeds
+from tests.reliability import faults, functions, kills, races, rebuilds, restarts, seeds
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -48,3 +48,15 @@ def test_no_simulated_seed_breaks_an_invariant(tmp_path: Path) -> None:
     result = seeds.simulate(tmp_path, seeds=count, first=1_000_000)
     assert not result.faults
     assert result.figures["repeated identically"] == count // 50
+
+
+def test_a_rebuild_that_is_killed_goes_on(tmp_path: Path) -> None:
+    result = rebuilds.kill_rebuilds(tmp_path, rounds=4)
+    assert not result.faults
+    assert result.figures["of them while building"]
+
+
+def test_a_rebuild_is_measured_beside_live_traffic(tmp_path: Path) -> None:
+    result = rebuilds.measure_rebuild(tmp_path, events=10_000, seconds=1.0)
+    assert not result.faults
+    assert all(result.figures[f"{name}: commits"] for name in ("quiet", "own process", "serving process"))

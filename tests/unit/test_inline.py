@@ -35,9 +35,10 @@ def test_the_row_is_there_with_the_events(site):
     async def main():
         app = site.app([account, inline])
         async with app.open(functions=False):
-            before = app.link.commits
             await app.send(account, "1", Open("ann"))
-            receipt = await app.send(account, "1", Deposit(5))
+            before = app.link.commits
+            await app.send(account, "1", Deposit(2))
+            receipt = await app.send(account, "1", Deposit(3))
             assert app.link.commits - before == 2
             assert await app.get(inline, "1", after=receipt) == 5
             await app.send(account, "1", Close())

@@ -8,6 +8,7 @@ import pytest
 
 from foldlog import App, Decider, Recorded, Unavailable, command, event, projection
 from foldlog.errors import Invalid
+from foldlog.flow import serving
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Close, Closed, Deposit, Deposited, Open, Opened, account, balances, evolve
@@ -295,6 +296,7 @@ def test_a_new_version_is_a_new_table_beside_the_old_one(site):
             assert await rows(app, doubled) == {key: 2 * value for key, value in before.items()}
             with pytest.raises(Invalid, match="not in this app's list"):
                 await app.get(balances, "1")
+            await serving.back(app.system.store, "balances")
         async with site.app([account, balances]) as app:
             assert await rows(app, balances) == before
 

@@ -9,7 +9,7 @@ from foldlog.cli.output import safe
 from foldlog.cli.target import Target
 from foldlog.errors import Corrupt, Invalid, NotFound
 from foldlog.flow.deadletter import Letter
-from foldlog.flow.project import View
+from foldlog.flow.view import View
 from foldlog.model.cloudevents import to_line
 from foldlog.model.message import Recorded
 from foldlog.model.query import Query

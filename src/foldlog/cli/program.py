@@ -19,6 +19,7 @@ from foldlog.cli.sending import send
 from foldlog.cli.target import as_written, frames_of_user
 from foldlog.cli.tracing import why_event
 from foldlog.cli.transfer import export_log, import_log
+from foldlog.cli.versions import VERSION_COMMANDS
 from foldlog.cli.views import views
 from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
 
@@ -39,11 +40,12 @@ _CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
     epilog="""\b
 Exit codes:
     0  done                                5  unavailable, try again
-    1  check or doctor found faults        6  misconfigured code or setting
-    2  wrong usage                         7  corrupt: stop and alert
-    3  refused: rejected, invalid input,   8  done, but some lines were skipped
-       not found, too large                9  the app's own code failed
-    4  conflict with another writer      130  Ctrl-C
+    1  check or doctor found faults,       6  misconfigured code or setting
+       or diff rows that differ            7  corrupt: stop and alert
+    2  wrong usage                         8  done, but some lines were skipped
+    3  refused: rejected, invalid input,   9  the app's own code failed
+       not found, too large              130  Ctrl-C
+    4  conflict with another writer
 
 \b
 FOLDLOG_APP names the app of commands that are called without APP.""",
@@ -80,6 +82,8 @@ for _command in (
     doctor,
 ):
     program.add_command(_command)
+for _command in VERSION_COMMANDS:
+    views.add_command(_command)
 
 
 def run(args: Sequence[str]) -> int:

@@ -12,12 +12,14 @@ from foldlog.cli.output import Output, note, to_json
 from foldlog.cli.past import moment, past_options, watched
 from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
 from foldlog.errors import NotFound
-from foldlog.flow import inbox
-from foldlog.flow.lease import checkpoint
+from foldlog.flow import inbox, serving
 from foldlog.flow.reading import Found
+from foldlog.flow.serving import Version
 from foldlog.flow.stale import stale
-from foldlog.model.projection import Projection
+from foldlog.model.projection import Projection, table_name
 from foldlog.ports.store import Store
+
+Place = tuple[str, str]
 
 
 @click.group(cls=GroupOnTarget)
@@ -25,10 +27,11 @@ from foldlog.ports.store import Store
 @url_option
 @click.pass_context
 def views(context: click.Context, app: str, url: str) -> None:
-    """Look at the read models of APP: its projections and their rows.
+    """Look at the read models of APP, its projections and their rows; and change which version of one is read.
 
     Examples:
       foldlog views bank.py list
+      foldlog views bank.py rebuild balances
       foldlog views bank.py get balances 17
       foldlog views bank.py find orders --index placed --low '"2026-01-01"' --limit 20
     """
@@ -38,21 +41,21 @@ def views(context: click.Context, app: str, url: str) -> None:
 @views.command("list")
 @json_option
 @click.pass_obj
-def list_views(place: tuple[str, str], machine: bool) -> None:
-    """List the projections: version, how far each is behind the log, and how many of its rows are parked.
+def list_views(place: Place, machine: bool) -> None:
+    """List the projections, each with all its versions: which one is read, how far each has come, what is stale.
 
-    A row is parked, and stale from then on, when its fold has failed on an event; the others go on.
+    A row is parked, and stale from then on, when its fold has failed on an event; the others go on. "changed" says that
+    the fold was changed since this version was made, without a new version: rows made before stay as they are.
 
     Example:
       foldlog views bank.py list
     """
-    app = _app(place)
+    app = app_of(place)
 
     async def collect() -> list[dict[str, Any]]:
         async with app.open(functions=False):
             store = app.system.store
-            head = await store.head()
-            return [await _described(store, one, head) for one in app.parts if isinstance(one, Projection)]
+            return [line for one in app.parts if isinstance(one, Projection) for line in await _described(store, one)]
 
     found = asyncio.run(collect())
     output = Output(machine)
@@ -60,10 +63,8 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
         for one in found:
             output.json(one)
         return
-    columns = ("name", "version", "position", "behind", "parked", "indexes", "inline")
-    output.table(
-        columns, [[", ".join(one[name]) if name == "indexes" else one[name] for name in columns] for one in found]
-    )
+    columns = ("name", "version", "read", "percent", "behind", "rate", "eta", "parked", "changed", "indexes", "inline")
+    output.table(columns, [[_cell(one[name]) for name in columns] for one in found])
 
 
 @views.command()
@@ -73,7 +74,7 @@ def list_views(place: tuple[str, str], machine: bool) -> None:
 @tenant_option
 @json_option
 @click.pass_obj
-def get(place: tuple[str, str], /, name: str, key: str, machine: bool, at: str | None, **how: Any) -> None:
+def get(place: Place, /, name: str, key: str, machine: bool, at: str | None, **how: Any) -> None:
     """Show one row, as JSON. A row that is not there is exit code 3.
 
     A remark on standard error says where the row is stale, because its fold failed on an event.
@@ -83,8 +84,8 @@ def get(place: tuple[str, str], /, name: str, key: str, machine: bool, at: str |
       foldlog views bank.py get balances 17 --tenant acme --json
       foldlog views bank.py get balances 17 --at 2026-01-31T12:00:00Z
     """
-    app = _app(place)
-    part = _projection(app, name)
+    app = app_of(place)
+    part = projection_of(app, name)
     when = moment(at)
 
     async def fetch() -> tuple[Any, int, bool]:
@@ -93,8 +94,9 @@ def get(place: tuple[str, str], /, name: str, key: str, machine: bool, at: str |
             value = await app.get(part, key, at=when, **how)
             if when is not None:
                 return value, 0, False
-            behind = 0 if part.inline else (await _described(store, part, await store.head()))["behind"]
-            return value, behind, key in await stale(store, part.table, how["tenant"], [key])
+            read = await app.system.serving.source(app.system.views[part.name])
+            behind = 0 if read.inline else (await serving.progress(store, part.name, read.version)).behind
+            return value, behind, key in await stale(store, read.table.name, how["tenant"], [key])
 
     value, behind, is_stale = asyncio.run(fetch())
     if is_stale:
@@ -117,7 +119,7 @@ def get(place: tuple[str, str], /, name: str, key: str, machine: bool, at: str |
 @json_option
 @click.pass_obj
 def find_rows(
-    place: tuple[str, str],
+    place: Place,
     /,
     name: str,
     machine: bool,
@@ -134,8 +136,8 @@ def find_rows(
       foldlog views bank.py find orders --index total --low 1000 --backward --json
       foldlog views bank.py find balances --at 1200
     """
-    app = _app(place)
-    part = _projection(app, name)
+    app = app_of(place)
+    part = projection_of(app, name)
     when = moment(at)
     bounds = [_bound(text) if index else text for text in (low, high)]
 
@@ -154,13 +156,15 @@ def find_rows(
         note(f"{len(found)} shown; there may be more: --limit, --low or --high")
 
 
-def _app(place: tuple[str, str]) -> App:
+def app_of(place: Place) -> App:
+    """The app; its store must be there."""
     app = find(*place).known_app()
     present(app.url)
     return app
 
 
-def _projection(app: App, name: str) -> Projection[Any, Any]:
+def projection_of(app: App, name: str) -> Projection[Any, Any]:
+    """One of its projections, by name. Errors: `NotFound`."""
     known = {part.name: part for part in app.parts if isinstance(part, Projection)}
     if name not in known:
         raise NotFound(f"there is no view {name!r}; known: {', '.join(sorted(known)) or 'none'}")
@@ -176,18 +180,45 @@ def _bound(text: str | None) -> Any:
     return value if isinstance(value, str | int | float | None) else text
 
 
-async def _described(store: Store, part: Projection[Any, Any], head: int) -> dict[str, Any]:
-    held = await checkpoint(store, part.table)
-    position = held.position if held else 0
-    return {
-        "name": part.name,
-        "version": part.version,
-        "position": position,
-        "behind": max(0, head - position),
-        "parked": await _parked(store, part.table),
-        "indexes": part.indexes,
-        "inline": part.inline,
-    }
+def _cell(value: Any) -> Any:
+    match value:
+        case bool():
+            return "yes" if value else ""
+        case float():
+            return f"{value:,.1f}"
+        case tuple():
+            return ", ".join(value)
+    return "" if value is None else value
+
+
+async def _described(store: Store, part: Projection[Any, Any]) -> list[dict[str, Any]]:
+    """One line a version: those that the store knows, and this code's, which it may not know yet."""
+    served, _ = await serving.pointer(store, part.name)
+    known = {one.version: one for one in await serving.versions(store, part.name)}
+    mark = serving.fold_mark(part)
+    lines: list[dict[str, Any]] = []
+    for version in sorted({*known, part.version}):
+        one = known.get(version) or Version(version, part.indexes, part.inline, mark)
+        state = await serving.progress(store, part.name, version)
+        lines.append(
+            {
+                "name": part.name,
+                "version": version,
+                "read": served.current == version if served else version == part.version,
+                "built": one.built,
+                "percent": state.percent,
+                "position": state.position,
+                "behind": state.behind,
+                "rate": state.rate or None,
+                "eta": state.eta if state.eta is None else round(state.eta, 1),
+                "parked": await _parked(store, table_name(part.name, version)),
+                "changed": version == part.version and serving.is_changed(one.fingerprint, mark),
+                "dropping": one.dropping,
+                "indexes": one.indexes,
+                "inline": one.inline,
+            }
+        )
+    return lines
 
 
 async def _parked(store: Store, function: str) -> int:

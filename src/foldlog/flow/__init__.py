@@ -8,6 +8,10 @@ lease       who runs a function, and up to where it came: the checkpoint's row
 view        a projection made ready: its table, its codec, its events
 project     pages folded into rows, committed together with the checkpoint
 stale       which rows lack an event, because their fold failed
+serving     which version of a view is read: the pointer, the switch, and taking it back
+rebuild     … brought up to the safe head beside live traffic
+difference  … compared with another version, row by row
+dropping    … and removed
 inbox       what a handler has yet to do: waiting, retrying, dead; and the commands it answered with (the outbox)
 attempt     one call of a handler: its answer, its verdicts or its failure
 page        what one call is about: an event, or what several lanes have ready

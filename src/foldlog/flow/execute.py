@@ -12,6 +12,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Unavailable, Undecodable
 from foldlog.flow.project import inline_changes
+from foldlog.flow.serving import Serving
 from foldlog.flow.state import Decision, Loaded, States
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
@@ -63,11 +64,12 @@ class Execute:
         inline: Sequence[View],
         clock: Clock,
         ids: Ids,
-        window: float = limits.COMMAND_WINDOW,
+        window: float,
+        serving: Serving,
     ) -> None:
         self._store, self._schemas, self._decisions, self._inline = store, schemas, decisions, inline
         self._clock, self._ids, self._window = clock, ids, window
-        self._states = States(store)
+        self._states, self._serving = States(store), serving
 
     async def send(self, send: Send, origin: Origin, extra: Sequence[RowChange] = ()) -> Receipt:
         """Decide one command and commit what follows, with `extra` rows in the same commit.
@@ -172,6 +174,8 @@ class Execute:
         state = run.decision.after(loaded.state, decoded)
         expected = loaded.version if loaded.condition is None or self._needs_version(run) else ANY
         rows = [*run.extra]
+        for view in self._inline:
+            await self._serving.register(view)
         if self._inline:
             rows += await inline_changes(
                 self._store, self._inline, run.origin.tenant, run.stream, loaded.version, decoded, drafts

@@ -12,7 +12,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import Conflict, Misconfigured
 from foldlog.model.clock import Clock
-from foldlog.ports.store import Batch, Put, Range, Row, RowChange, RowKey, Store, Table
+from foldlog.ports.store import Batch, Delete, Put, Range, Row, RowChange, RowKey, Store, Table
 
 CHECKPOINTS = Table("checkpoints")
 
@@ -130,6 +130,11 @@ class Lease:
     async def commit(self, rows: Sequence[RowChange], position: int) -> None:
         """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost: nothing is stored."""
         await self._commit(rows, position, self._owner)
+
+    async def remove(self, rows: Sequence[RowChange]) -> None:
+        """Commit rows and forget the function: whoever runs it next begins anew. Errors: as for `commit`."""
+        gone = Delete(CHECKPOINTS, RowKey("", self.function), self._version)
+        await self._store.commit(Batch(rows=[*rows, gone]))
 
     async def release(self) -> None:
         """Let go, so that the next owner need not wait."""

@@ -102,6 +102,10 @@ class Project:
             self._held.clear()
             raise
 
+    async def note(self, position: int) -> None:
+        """Commit the checkpoint alone. Errors: `Conflict` when the lease was lost."""
+        await self._lease.commit([], position)
+
     async def _in_parts(self, fed: Fed, error: TooLarge) -> None:
         events, half = fed.events, len(fed.events) // 2
         if half:

@@ -4,14 +4,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from foldlog import limits
-from foldlog.errors import Invalid
+from foldlog.errors import Invalid, Undecodable
+from foldlog.flow.serving import Serving
 from foldlog.flow.stale import stale
-from foldlog.flow.view import View, index_value
+from foldlog.flow.view import View, field_of, index_value
 from foldlog.model.message import Recorded
 from foldlog.model.query import Query
 from foldlog.model.stream import check_limit, check_tenant, check_text
-from foldlog.ports.store import Range, Row, RowKey, Store
+from foldlog.ports.store import Range, Row, RowKey, Store, Table
 
 R = TypeVar("R")
 
@@ -30,58 +33,95 @@ class Found(Generic[R]):
     stale: bool = False
 
 
-async def row(store: Store, view: View, key: str, tenant: str) -> Any:
-    """One row of a view, None where there is none; see `App.get`."""
-    place = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
-    return view.decode((await store.get(view.table, [place])).get(place))
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a `find` asks for; see `App.find`."""
+
+    index: str | None
+    low: Any
+    high: Any
+    limit: int
+    after: Found[Any] | None
+    backward: bool
+    tenant: str
+
+    def check(self, view: View) -> None:
+        """What can be said before anything is read. Errors: `Invalid`, `TooLarge`."""
+        check_limit(self.limit, limits.FIND_MAX)
+        check_tenant(self.tenant)
+        if self.index is not None and self.index not in view.table.indexes:
+            known = ", ".join(view.table.indexes) or "none"
+            raise Invalid(f"{view.projection!r} has no index {self.index!r}; declared: {known}")
+        if self.after is not None and not isinstance(self.after, Found):
+            raise Invalid(f"bad after {self.after!r}: give the last row that `find` returned")
+        index_value(self.low)
+        index_value(self.high)
+
+    def behind(self, table: Table) -> Row | None:
+        """The row to read on behind, as it would stand in this table: the last page may be of another version."""
+        if self.after is None or self.index is None:
+            return self.after.row if self.after else None
+        value = index_value(field_of(self.after.value, self.index))
+        values = tuple([value if name == self.index else None for name in table.indexes])
+        return msgspec.structs.replace(self.after.row, index=values)
 
 
-def check_find(view: View, index: str | None, low: Any, high: Any, limit: int) -> None:
-    """What can be said of a `find` before anything is read. Errors: `Invalid`, `TooLarge`."""
-    check_limit(limit, limits.FIND_MAX)
-    if index is not None and index not in view.table.indexes:
-        known = ", ".join(view.table.indexes) or "none"
-        raise Invalid(f"{view.projection!r} has no index {index!r}; declared: {known}")
-    index_value(low)
-    index_value(high)
+def row_key(key: str, tenant: str) -> RowKey:
+    """Where a row stands. Errors: `Invalid`."""
+    return RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
 
 
-async def find(
-    store: Store,
-    view: View,
-    index: str | None,
-    low: Any,
-    high: Any,
-    limit: int,
-    after: Found[Any] | None,
-    *,
-    backward: bool,
-    tenant: str,
-) -> list[Found[Any]]:
-    """At most `limit` rows of a view, in order; see `App.find`."""
-    check_find(view, index, low, high, limit)
-    if after is not None and not isinstance(after, Found):
-        raise Invalid(f"bad after {after!r}: give the last row that `find` returned")
+async def row_in(store: Store, view: View, table: Table, key: RowKey) -> Any:
+    """A row as one table has it, None where there is none."""
+    return view.decode((await store.get(table, [key])).get(key))
+
+
+async def rows_in(store: Store, view: View, table: Table, wanted: Wanted) -> list[Found[Any]]:
+    """Rows of one table, in order."""
     found: list[Found[Any]] = []
-    row = after.row if after else None
-    more = True
-    while more and len(found) < limit:
-        span = Range(
-            check_tenant(tenant),
-            index,
-            index_value(low),
-            index_value(high),
-            row,
-            limit - len(found),
-            backward,
-        )
-        rows, more = await store.scan(view.table, span)
+    row, more = wanted.behind(table), True
+    low, high = index_value(wanted.low), index_value(wanted.high)
+    while more and len(found) < wanted.limit:
+        left = wanted.limit - len(found)
+        span = Range(wanted.tenant, wanted.index, low, high, row, left, wanted.backward)
+        rows, more = await store.scan(table, span)
         for row in rows:
             value = view.decode(row)
             if value is not None:
                 found.append(Found(row.key.key, value, row))
-    marked = await stale(store, view.name, tenant, [one.key for one in found]) if found else set[str]()
+    marked = await stale(store, table.name, wanted.tenant, [one.key for one in found]) if found else set[str]()
     return [replace(one, stale=True) if one.key in marked else one for one in found] if marked else found
+
+
+async def get(store: Store, serving: Serving, view: View, key: RowKey) -> Any:
+    """A row of the version of a view that is read now; see `App.get`. Errors: `Unavailable` where its rows do not fit
+    this code and this code's own are not built."""
+    source = await serving.source(view)
+    row = (await store.get(source.table, [key])).get(key)
+    if source.version == view.projection.version:
+        return view.decode(row)
+    if view.inline and source.inline:
+        # Senders keep only their own code's rows: what one of this code has just written must be what it reads.
+        own = (await store.get(view.table, [key])).get(key)
+        if own is not None and (row is None or own.position >= row.position):
+            return view.decode(own)
+    try:
+        return view.decode(row)
+    except Undecodable:
+        return await row_in(store, view, await serving.instead(view), key)
+
+
+async def find(store: Store, serving: Serving, view: View, wanted: Wanted) -> list[Found[Any]]:
+    """Rows of the version of a view that is read now; see `App.find`. Errors: as for `get`."""
+    source = await serving.source(view)
+    if wanted.index is not None and wanted.index not in source.table.indexes:
+        return await rows_in(store, view, await serving.instead(view), wanted)
+    try:
+        return await rows_in(store, view, source.table, wanted)
+    except Undecodable:
+        if source.version == view.projection.version:
+            raise
+        return await rows_in(store, view, await serving.instead(view), wanted)
 
 
 async def events(

@@ -70,7 +70,7 @@ class View:
         if value is None:
             return Put(self.table, key, _TOMBSTONE, if_version, position, (None,) * len(indexes))
         body, _ = self.codec.encode(value)
-        index = tuple([index_value(_field(value, name)) for name in indexes]) if indexes else ()
+        index = tuple([index_value(field_of(value, name)) for name in indexes]) if indexes else ()
         return Put(self.table, key, body, if_version, position, index)
 
 
@@ -125,5 +125,6 @@ def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str)
             raise Misconfigured(f"{what}: its rows have no field {missing[0]!r} to index")
 
 
-def _field(value: Any, name: str) -> Any:
+def field_of(value: Any, name: str) -> Any:
+    """A row's field that is indexed."""
     return value.get(name) if isinstance(value, dict) else getattr(value, name)

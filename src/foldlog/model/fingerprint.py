@@ -108,12 +108,14 @@ class _Walk:
         self._mapping(vars(function))
         self._refer_all("closure", _cells(function))
         if not _known_by_name(function.__module__ or ""):
-            self._code(function.__code__, function.__globals__)
+            self._code(function.__code__, function.__globals__, function.__doc__)
 
-    def _code(self, code: types.CodeType, names: dict[str, Any]) -> None:
+    def _code(self, code: types.CodeType, names: dict[str, Any], doc: str | None = None) -> None:
         arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         self.say("code", code.co_code, code.co_exceptiontable, code.co_names, arguments)
         for constant in code.co_consts:
+            if constant is doc is not None:
+                continue  # a text for people
             if isinstance(constant, types.CodeType):
                 self._code(constant, names)
             else:

@@ -12,6 +12,7 @@ from foldlog.flow.deliver import Deliver
 from foldlog.flow.fork import first
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
+from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.subscribe import Progress, follow
 from foldlog.flow.view import View
 from foldlog.system import Function, System
@@ -86,11 +87,15 @@ class Runner:
         if isinstance(function, Effect):
             await self._deliver_from(lease, function, stop)
         else:
+            await claim(system.store, function, lease)
             project = Project(system.store, function, system.clock, lease)
             await project.begin()
-            feed = follow(system.store, function.query, lease.position, stop, lease.idle, limits.FOLD_PAGE)
-            async for fed in feed:
+            pace = Pace(shared=True)
+            rebuild = Rebuild(system.store, system.clock, system.serving, function, project, pace)
+            after = await rebuild.run(lease.position, stop, self.progress.advance)
+            async for fed in follow(system.store, function.query, after, stop, lease.idle, limits.FOLD_PAGE):
                 await project.page(fed)
+                await rebuild.caught_up(fed.upto)
                 self.progress.advance(fed.upto)
 
     async def _deliver_from(self, lease: Lease, effect: Effect, stop: asyncio.Event) -> None:
@@ -154,20 +159,27 @@ class Worker:
 
 
 async def reached(system: System, worker: Worker | None, view: View, position: int, timeout: float) -> None:
-    """Return when the view's rows show `position`, whichever process keeps them. Errors: `Unavailable`."""
-    runner = worker.runners[view.name] if worker else None
+    """Return when the rows that are read of the view show `position`, whichever process keeps them.
+
+    Errors: `Unavailable`.
+    """
+    name = view.name
     try:
         async with asyncio.timeout(timeout):
-            while runner is None or not runner.settled(position):
+            while True:
+                name = (await system.serving.source(view)).table.name
+                runner = worker.runners.get(name) if worker else None
+                if runner is not None and runner.settled(position):
+                    return
                 if runner is not None and runner.owns:
                     await runner.progress.change()
                     continue
-                held = await checkpoint(system.store, view.name)
+                held = await checkpoint(system.store, name)
                 if held is not None and held.position >= position:
                     return
                 await system.store.wait(None, limits.WATCH_MAX)
     except TimeoutError as error:
-        raise Unavailable(f"{view.name} did not come to position {position} within {timeout} seconds") from error
+        raise Unavailable(f"{name} did not come to position {position} within {timeout} seconds") from error
 
 
 def _cause(raised: Exception) -> Exception:

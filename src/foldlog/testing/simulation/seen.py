@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from foldlog import limits
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
-from foldlog.flow.project import View
+from foldlog.flow.view import View
 from foldlog.model.decider import Decider
 from foldlog.model.message import Receipt, Recorded
 from foldlog.model.projection import Projection

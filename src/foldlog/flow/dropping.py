@@ -1,0 +1,65 @@
+"""A version of a view that nobody reads any more goes: its table, its checkpoint, its dead letters.
+
+It can be killed between any two steps: the version is marked first, nobody switches to it or runs it from then on, and
+dropping it once more does the rest.
+"""
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Invalid, NotFound, Unavailable
+from foldlog.flow import inbox, serving
+from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.serving import VIEWS, Served
+from foldlog.model.clock import Clock
+from foldlog.model.projection import table_name
+from foldlog.ports.store import Batch, Check, Delete, RowChange, RowKey, Store
+
+
+async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) -> int:
+    """Remove a version that is not read; returns how many dead letters went with it.
+
+    Waits `limits.SERVED` seconds, until every process has seen that it is not read. Errors: `NotFound`; `Invalid` for
+    the version that is read, or that a running process keeps up; `Conflict` when a switch came first.
+    """
+    found, row = await serving.known_version(store, name, version)
+    function = table_name(name, version)
+    lease = Lease(store, clock, function, owner)
+    await _refuse_current(store, name, version)
+    if wait := await lease.acquire(0):
+        held = await checkpoint(store, function)
+        who = held.owner if held else "another process"
+        if found.dropping:
+            raise Unavailable(f"{function} is being dropped by {who}: try again in {wait:,.0f} s, if it has died", wait)
+        raise Invalid(f"{function} is kept up by {who}: stop the processes whose code has version {version} first")
+    served, at = await _refuse_current(store, name, version)
+    pointer: RowChange = Check(VIEWS, RowKey("", name), at)
+    if served.before == version:
+        pointer = serving.pointer_put(name, Served(served.current), at)
+    dropping = msgspec.structs.replace(found, dropping=True, built=False)
+    await store.commit(Batch(rows=[pointer, serving.version_put(name, dropping, row)]))
+    await clock.sleep(limits.SERVED)
+    await store.drop(found.table(name))
+    letters = await _letters(store, lease, function)
+    await lease.remove([Delete(VIEWS, RowKey("", f"{name}/{version}"))])
+    return letters
+
+
+async def _refuse_current(store: Store, name: str, version: int) -> tuple[Served, int]:
+    served, at = await serving.pointer(store, name)
+    if served is None:
+        raise NotFound(f"there is no view {name!r} in this store")
+    if served.current == version:
+        raise Invalid(f"version {version} of view {name!r} is read now: switch to another one before it is dropped")
+    return served, at
+
+
+async def _letters(store: Store, lease: Lease, function: str) -> int:
+    count, gone = 0, list[RowChange]()
+    async for item in inbox.items(store, function):
+        gone.append(item.delete())
+        if len(gone) == limits.FIND_MAX:
+            await lease.commit(gone, lease.position)
+            count, gone = count + len(gone), []
+    await lease.commit(gone, lease.position)
+    return count + len(gone)

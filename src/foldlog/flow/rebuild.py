@@ -1,0 +1,190 @@
+"""A view brought up to the safe head beside live traffic: paced, measured, and switched to once it is built.
+
+It is the same fold under the same lease as afterwards, so a build that was stopped or killed goes on at its checkpoint.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from foldlog import limits
+from foldlog.errors import Conflict, Unavailable
+from foldlog.flow import serving
+from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.project import Project
+from foldlog.flow.serving import Serving
+from foldlog.flow.subscribe import Fed
+from foldlog.flow.view import View
+from foldlog.model.clock import Clock
+from foldlog.model.message import Recorded
+from foldlog.ports.store import Batch, Store
+
+log = logging.getLogger("foldlog.rebuild")
+
+
+class Pace:
+    """How large the next page is, and how long to rest before it.
+
+    Live traffic is told by the safe head: it rises between two pages. Then pages are short and every one is followed by
+    as long a rest, so that commits of any process find the store, and this process's tasks the interpreter, free.
+    `shared`: this process serves as well, so pages stay short even when nothing is written. `rate` is the most events a
+    second.
+    """
+
+    def __init__(self, *, shared: bool, rate: int | None = None) -> None:
+        self._shared, self._rate = shared, rate
+        self._head: int | None = None
+        self._live_until = 0.0
+        self._limit = limits.REBUILD_LEAST
+
+    @property
+    def limit(self) -> int:
+        """Events of the next page; with a rate never more than one rest allows for."""
+        return self._limit if self._rate is None else max(1, min(self._limit, int(self._rate * limits.REBUILD_REST)))
+
+    def rest(self, events: int, head: int, took: float, now: float) -> float:
+        """Seconds to rest after a page of `events` that `took` seconds and saw the safe head at `head`."""
+        if self._head is not None and head > self._head:
+            self._live_until = now + limits.REBUILD_CALM
+        self._head = head
+        live = now < self._live_until
+        if live:
+            target, most = limits.REBUILD_SLICE_LIVE, limits.FOLD_PAGE
+        elif self._shared:
+            target, most = limits.REBUILD_SLICE, limits.FOLD_PAGE
+        else:
+            target, most = limits.REBUILD_SLICE_ALONE, limits.REBUILD_READS * limits.PAGE_MAX
+        if events:
+            fitting = int(events * target / max(took, 1e-6)) if events >= self.limit else self._limit
+            self._limit = max(limits.REBUILD_LEAST, min(fitting, 2 * self._limit, most))
+        rest = took * limits.REBUILD_RESTS if live else 0.0
+        if self._rate is not None:
+            rest = max(rest, events / self._rate - took)
+        return min(rest, limits.REBUILD_REST)
+
+
+async def claim(store: Store, view: View, lease: Lease) -> None:
+    """Make the version known, under its lease. Errors: `Unavailable` while it is being dropped; the lease is free then,
+    because who drops it needs it."""
+    try:
+        await serving.register(store, view)
+    except Unavailable:
+        await lease.release()
+        raise
+
+
+class Rebuild:
+    """Brings one view up to the safe head, under the lease that `project` commits with.
+
+    `switches` False leaves the switch to a process that keeps the view up afterwards.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        where: Serving,
+        view: View,
+        project: Project,
+        pace: Pace,
+        *,
+        switches: bool = True,
+    ) -> None:
+        self._store, self._clock, self._serving, self._view, self._project = store, clock, where, view, project
+        self._pace, self._switches = pace, switches
+        self._name, self._version = view.projection.name, view.projection.version
+        self._done = False
+        self._measured = (0, 0.0)
+
+    async def run(self, after: int, stop: asyncio.Event, advance: Callable[[int], None]) -> int:
+        """Fold page after page behind `after` until there is no more, or `stop`; returns the position.
+
+        Errors: `Conflict` when the lease was lost.
+        """
+        self._measured = after, time.monotonic()
+        more = True
+        while more and not stop.is_set():
+            began = time.monotonic()
+            events, after, more, head = await self._read(after)
+            await self._project.page(Fed(events, after))
+            if not more:
+                await self.caught_up(after)
+            advance(after)
+            now = time.monotonic()
+            if more:
+                await self._measure(after, now)
+                await _rest(stop, self._pace.rest(len(events), head, now - began, now))
+        return after
+
+    async def _read(self, after: int) -> tuple[list[Recorded[Any]], int, bool, int]:
+        """The next page: its events, the position it reaches, whether there is more, and the safe head.
+
+        A large one takes several reads, for the fewer commits a row stands in, the fewer times it is written.
+        """
+        events: list[Recorded[Any]] = []
+        limit, reads = self._pace.limit, 0
+        while True:
+            page = await self._store.read(self._view.query, after, min(limit - len(events), limits.PAGE_MAX))
+            events += page.events
+            reads += 1
+            after = page.events[-1].position if page.more else max(after, page.head)
+            if not page.more or len(events) >= limit or reads == limits.REBUILD_READS:
+                return events, after, page.more, page.head
+
+    async def caught_up(self, position: int) -> None:
+        """The view shows everything up to `position`, a safe head: it is built, and read from now on where that is
+        wanted. Costs nothing once that is noted."""
+        if self._done:
+            return
+        found, row = await serving.find_version(self._store, self._name, self._version)
+        if found is None or not (found.built or await self._noted(position)):
+            return
+        with suppress(Conflict):  # another process has changed the row: look again with the next page
+            if not found.built:
+                built = msgspec.structs.replace(found, built=True, rate=0.0)
+                await self._store.commit(Batch(rows=[serving.version_put(self._name, built, row)]))
+                log.info("built", extra={"function": self._view.name, "position": position})
+            served, _ = await serving.pointer(self._store, self._name)
+            wanted = self._switches and self._view.projection.switch == "auto" and not found.served
+            # Only upward: an older code that comes back must not take the reads with it.
+            if wanted and served is not None and self._version > served.current:
+                await serving.switch(self._store, self._name, self._version)
+                self._serving.forget(self._view)
+            self._done = True
+
+    async def _noted(self, position: int) -> bool:
+        """Whether the checkpoint, as everybody may read it, has come there."""
+        for _ in range(2):
+            held = await checkpoint(self._store, self._view.name)
+            if held is not None and held.position >= position:
+                return True
+            await self._project.note(position)  # nothing of its own came for a while, so nothing was committed
+        return False
+
+    async def _measure(self, position: int, now: float) -> None:
+        """Keep the rate, for whoever asks for progress; once in `limits.REBUILD_MEASURE` seconds."""
+        since, began = self._measured
+        if now - began < limits.REBUILD_MEASURE:
+            return
+        self._measured = position, now
+        found, row = await serving.find_version(self._store, self._name, self._version)
+        if found is None:
+            return
+        rate = (position - since) / (now - began)
+        measured = msgspec.structs.replace(found, rate=round(rate, 1), measured=self._clock.now())
+        with suppress(Conflict):  # somebody has just written it: the next measurement comes soon
+            await self._store.commit(Batch(rows=[serving.version_put(self._name, measured, row)]))
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

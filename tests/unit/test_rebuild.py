@@ -1,0 +1,127 @@
+"""A view's new version is built: crashes at every commit, stops, the pace."""
+
+import asyncio
+
+import pytest
+
+from foldlog import handler
+from foldlog.flow import serving
+from foldlog.flow.lease import checkpoint
+from foldlog.flow.rebuild import Pace
+from foldlog.flow.serving import Served
+from foldlog.runtime.building import build_view
+from tests.unit.bank import Deposit, Deposited, account
+from tests.unit.site import crash_at, kill, settled_or_dead
+from tests.unit.view_versions import all_rows, doubled, filled, manual
+
+
+def test_a_build_that_dies_at_any_commit_goes_on(site, monkeypatch):
+    monkeypatch.setattr("foldlog.limits.REBUILD_LEAST", 2)
+    monkeypatch.setattr("foldlog.limits.REBUILD_MEASURE", 0.0)
+    died, positions = [], [0]
+
+    async def main():
+        await filled(site)
+        for number in range(1, 12):
+            for stored in (False, True):
+                app = site.app([account, manual], lease=0.001)
+                for name, hook in crash_at(number, stored=stored).items():
+                    setattr(app.link, name, hook)
+                died.append(await settled_or_dead(app))
+                if died[-1]:
+                    await kill(app)
+                else:
+                    held = await checkpoint(app.system.store, "view.balances.2")
+                    positions.append(held.position)
+                    await app.stop()
+        async with site.app([account, manual]) as app:
+            await app.settle()
+            await serving.switch(app.system.store, "balances", 2)
+            assert await all_rows(app, manual) == {"0": 20, "1": 20, "2": 20}
+            assert (await serving.versions(app.system.store, "balances"))[1].built
+
+    asyncio.run(main())
+    assert True in died
+    assert positions == sorted(positions)
+
+
+def test_handlers_run_for_nothing_old(site):
+    seen = []
+
+    @handler("seen")
+    async def seeing(event: Deposited) -> None:
+        seen.append(event)
+
+    async def main():
+        await filled(site, seeing)
+        assert len(seen) == 6
+        async with site.app([account, doubled, seeing]) as app:
+            await app.settle()
+            assert await app.get(doubled, "1") == 20
+            assert len(seen) == 6
+            await app.send(account, "1", Deposit(1))
+            await app.settle()
+            assert len(seen) == 7
+
+    asyncio.run(main())
+
+
+def test_a_build_of_its_own_stops_and_goes_on(site, monkeypatch):
+    monkeypatch.setattr("foldlog.limits.REBUILD_LEAST", 2)
+    told = []
+
+    async def main():
+        await filled(site, count=8)
+        app = site.app([account, doubled])
+        async with app.open(functions=False):
+            system, stop = app.system, asyncio.Event()
+            app.link.after = lambda link, batch: stop.set() if link.commits == 4 else None
+            view = system.views["balances"]
+            assert not await build_view(system, view, stop, 1_000_000, told.append)
+            half = await serving.progress(system.store, "balances", 2)
+            assert 0 < half.position < half.head
+            assert str(half).endswith("% built")
+            app.link.after = lambda *_: None
+            assert await build_view(system, view, asyncio.Event(), None, told.append)
+            assert told[-1].percent == 100.0
+            assert (await serving.pointer(system.store, "balances"))[0] == Served(1)
+            assert await serving.switch(system.store, "balances", 2) == Served(2, 1)
+        async with site.app([account, doubled]) as app:
+            assert await app.get(doubled, "7") == 20
+
+    asyncio.run(main())
+
+
+def test_a_build_looks_on_while_another_process_builds(site):
+    async def main():
+        await filled(site)
+        app = site.app([account, manual])
+        async with site.app([account, manual]) as serves, app.open(functions=False):
+            await serves.settle()
+            assert await build_view(app.system, app.system.views["balances"], asyncio.Event(), None, lambda _: None)
+
+    asyncio.run(main())
+
+
+def test_the_pace_makes_room_for_those_who_write():
+    pace = Pace(shared=False)
+    least = pace.limit
+    for _ in range(20):
+        assert pace.rest(pace.limit, 100, pace.limit * 1e-6, 0.0) == 0
+    assert pace.limit > 10 * least
+    rests = [pace.rest(pace.limit, 101 + number, pace.limit * 1e-5, 0.5) for number in range(20)]
+    assert all(rest > 0 for rest in rests)
+    assert pace.limit * 1e-5 == pytest.approx(0.005, rel=0.1)
+    assert pace.rest(pace.limit, 121, 0.005, 1.0) > 0
+    assert pace.rest(pace.limit, 121, 0.005, 9.0) == 0
+
+
+def test_a_slow_rate_makes_short_pages_so_that_no_rest_is_long():
+    pace = Pace(shared=False, rate=10)
+    assert pace.limit == 10
+    assert pace.rest(10, 1, 0.25, 0.0) == 0.75
+    assert Pace(shared=False, rate=1).limit == 1
+    shared = Pace(shared=True)
+    for _ in range(20):
+        shared.rest(shared.limit, 1, shared.limit * 1e-6, 0.0)
+    assert shared.limit == 4_096
