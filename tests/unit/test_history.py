@@ -6,7 +6,7 @@ from enum import Enum
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldlog import event, limits
@@ -136,6 +136,7 @@ def test_a_file_beyond_the_limit_is_not_even_parsed():
         read_history(b" " * (limits.LOCK_BYTES + 1))
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(TEXT) - 1), st.binary(max_size=3), st.integers(0, 9))
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(place, instead, gone):
     with contextlib.suppress(FoldlogError):
