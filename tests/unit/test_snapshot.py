@@ -208,3 +208,18 @@ def test_each_tenant_has_its_own(site):
             assert count[0] == 4
 
     asyncio.run(main())
+
+
+def test_what_found_the_queue_full_is_saved_with_the_next_command(site, monkeypatch):
+    async def main():
+        part = saving(3)
+        async with site.app([part]).open(functions=False) as app:
+            with monkeypatch.context() as full:
+                full.setattr("foldlog.limits.SNAPSHOT_QUEUE", 0)
+                await grow(app.link, "account-1", 3)
+                assert await app.get(part, "1") == 3
+                assert not waiting(app)
+            await app.send(part, "1", Deposit(1))
+            await saved(app, 4)
+
+    asyncio.run(main())

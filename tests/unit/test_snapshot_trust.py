@@ -3,13 +3,17 @@
 import asyncio
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
 from foldlog import App, Decider, Upcast, command, event
-from foldlog.errors import Corrupt, Misconfigured, Undecodable
+from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
 from foldlog.flow.snapshot import SNAPSHOTS, Known, Snapshot, Snapshots
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch, Put, RowKey
@@ -267,3 +271,35 @@ def test_a_rule_is_a_number_from_1(number):
 def test_a_scope_has_no_snapshot():
     with pytest.raises(Misconfigured, match="belongs to a command"):
         Decider("name", decide_name, evolve_taken, False, scope=by_name, snapshot=10)
+
+
+@dataclass(frozen=True)
+class Box:
+    price: Decimal
+    at: datetime
+    tags: frozenset[str] = frozenset()
+
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("type", "fine", "odd"),
+    [
+        (list[int], [1, 2], [1, True]),
+        (dict[str, float], {"a": 1.5, "b": -0.0}, {"a": 1}),
+        (tuple[Any, ...], (1, [2]), (1, frozenset([2]))),
+        (set[int], {1, 2}, frozenset({1, 2})),
+        (Box, Box(Decimal("1.10"), NOON, frozenset("ab")), Box(Decimal(1), NOON.astimezone(ZoneInfo("Europe/Berlin")))),
+        (int, 7, True),
+    ],
+)
+def test_only_what_comes_back_exactly_is_saved(type, fine, odd):
+    def evolve(state, event: Kept):
+        return state
+
+    evolve.__annotations__["return"] = type
+    (decision,) = App("memory:", [Decider("tally", keep, evolve, 0, snapshot=1)])._next.decisions.values()  # noqa: SLF001 - not open
+    assert decision.rule.codec.decode(decision.rule.encode(fine)) == fine
+    with pytest.raises(Invalid):
+        decision.rule.encode(odd)
