@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, functions, kills, races, restarts
+from tests.reliability import faults, forks, functions, kills, races, restarts
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -40,3 +40,9 @@ def test_readers_that_follow_see_one_order(tmp_path: Path) -> None:
 
 def test_a_killed_log_serves_again(tmp_path: Path) -> None:
     assert not restarts.restart(tmp_path, events=20_000).faults
+
+
+def test_a_fork_that_is_killed_is_whole_or_absent(tmp_path: Path) -> None:
+    result = forks.kill_forks(tmp_path, rounds=6, events=20_000)
+    assert not result.faults
+    assert result.figures["killed"]
