@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import faults, functions, kills, races, rebuilds, restarts, seeds
+from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, seeds
 from tests.reliability.processes import Result
 
 CHECKS: dict[str, Callable[[Path], Result]] = {
     "kills": lambda folder: kills.kill_writers(folder, 200),
     "functions": lambda folder: functions.kill_functions(folder, 200),
     "faults": faults.failing_calls,
+    "forks": lambda folder: forks.kill_forks(folder, 200, 100_000),
     "races": lambda folder: races.one_winner(folder, 2_000),
     "tailing": lambda folder: races.tailing(folder, 200_000),
     "rebuild": lambda folder: rebuilds.kill_rebuilds(folder, 100),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, functions, kills, races, rebuilds, restarts, seeds
+from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, seeds
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -60,3 +60,9 @@ def test_a_rebuild_is_measured_beside_live_traffic(tmp_path: Path) -> None:
     result = rebuilds.measure_rebuild(tmp_path, events=10_000, seconds=1.0)
     assert not result.faults
     assert all(result.figures[f"{name}: commits"] for name in ("quiet", "own process", "serving process"))
+
+
+def test_a_fork_that_is_killed_is_whole_or_absent(tmp_path: Path) -> None:
+    result = forks.kill_forks(tmp_path, rounds=6, events=20_000)
+    assert not result.faults
+    assert result.figures["killed"]

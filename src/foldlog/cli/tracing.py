@@ -1,6 +1,7 @@
 """`foldlog why`."""
 
 import asyncio
+import sys
 from typing import Any
 
 import click
@@ -16,6 +17,8 @@ from foldlog.flow.trace import Reaction, Trace, Traced, why
 from foldlog.model.message import to_datetime
 
 _DEEPEST = 24  # levels that a tree is indented by; what is deeper stands below the last one, with its depth
+
+_WHOLE = 10_000  # columns where nobody looks
 
 
 @click.command("why", cls=OnTarget)
@@ -60,6 +63,9 @@ def why_event(target: str, event: str, tenant: str, url: str, machine: bool) -> 
         for one in found.events:
             output.json(_json(one, found.asked))
     else:
+        # A terminal's lines are folded inside the tree; in a pipe each stays whole, for grep.
+        if not sys.stdout.isatty():
+            output.console.width = _WHOLE
         output.console.print(_tree(found))
     if found.cut:
         note(f"only the first {len(found.events):,} events of this chain are shown")
