@@ -55,7 +55,7 @@ def test_what_makes_no_sense_is_refused_at_once(options, said):
 def test_a_story_is_made_of_commands_and_waits():
     with pytest.raises(Misconfigured, match="made of Send and Wait, not of 'open'"):
         simulated(story=["open"]).run(1)
-    with pytest.raises(Misconfigured, match="Wait wants seconds from 0 to 86,400"):
+    with pytest.raises(Misconfigured, match="Wait wants seconds from 0 to 3,600"):
         Wait(-1)
 
 
