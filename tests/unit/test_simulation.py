@@ -1,8 +1,10 @@
 """The simulation's public face: what it takes, what it refuses, what it finds, and how it tells it."""
 
 import asyncio
+import gc
 import logging
 import random
+import re
 import time
 from itertools import count
 
@@ -55,7 +57,7 @@ def test_what_makes_no_sense_is_refused_at_once(options, said):
 def test_a_story_is_made_of_commands_and_waits():
     with pytest.raises(Misconfigured, match="made of Send and Wait, not of 'open'"):
         simulated(story=["open"]).run(1)
-    with pytest.raises(Misconfigured, match="Wait wants seconds from 0 to 86,400"):
+    with pytest.raises(Misconfigured, match="Wait wants seconds from 0 to 3,600"):
         Wait(-1)
 
 
@@ -286,3 +288,36 @@ def test_only_a_failure_is_shrunk():
     simulation = simulated()
     with pytest.raises(ValueError, match="only a run that failed"):
         Shrink(simulation.replay, simulation.run(1))
+
+
+def test_a_long_run_keeps_and_prints_a_bounded_part_of_its_story(monkeypatch):
+    def odd(now):
+        raise AssertionError("always")
+
+    monkeypatch.setattr("foldlog.limits.SIMULATION_TRACE", 3)
+    lines = list(simulated(processes=1).run(0).trace.lines())
+    assert len(lines) == 4
+    assert re.fullmatch(r"and \d+ more", lines[-1])
+    monkeypatch.undo()
+    monkeypatch.setattr("foldlog.limits.SIMULATION_STORY", 4)
+    monkeypatch.setattr("foldlog.limits.SIMULATION_SHRINK", 0)  # nothing may be tried: the story stays long
+    with pytest.raises(Found) as raised:
+        simulated(invariants=[odd], processes=1).check(1)
+    assert raised.value.ran is raised.value.first
+    story = str(raised.value).split("\n\n")[2].splitlines()
+    assert len(story) == 5
+    assert re.fullmatch(r"\.\.\. \d+ lines \.\.\.", story[2])
+
+
+def test_what_a_killed_process_was_about_to_do_leaves_no_warning_behind():
+    @handler("tidy")
+    async def tidy(event: Opened) -> None:
+        try:
+            await asyncio.sleep(1)
+        finally:
+            await asyncio.sleep(1)
+
+    story = [Send(account, str(number), Open("Ann")) for number in range(5)]
+    report = simulated([account, tidy], story, faults={"crash": 0.1}).check(20)
+    assert report.needs("crash")
+    gc.collect()  # an exception in what was dropped would be reported here, and fail the test

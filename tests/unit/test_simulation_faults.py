@@ -195,3 +195,9 @@ def test_every_fault_and_every_invariant_is_in_the_guide():
     assert len(names) == 7
     for name in names:
         assert f"| `{name}` |" in page, name
+
+
+def test_a_process_may_be_told_to_stop_again_while_it_stops():
+    faults = {Fault.RESTART: 1.0, Fault.SLOW_STORE: 0.5}
+    report = Simulation(parts, STORY * 8, world=World, processes=1, faults=faults, lease=4).check(5)
+    assert report.fired[Fault.RESTART] > 20

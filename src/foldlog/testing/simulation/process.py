@@ -111,6 +111,8 @@ class Process:
 
     async def stop(self) -> None:
         """Stop cleanly, as on SIGTERM; returns when it has, or was killed on the way."""
+        if 0 in self._asked:
+            return  # it is stopping already
         done = self.run.loop.create_future()
         self._asked[0] = done
         self.run.loop.create_task(self._stop(), context=self._context.copy())

@@ -162,7 +162,7 @@ class Run(Generic[W]):
     def fault(self, fault: Fault, who: str, where: str) -> float:
         """A fault happens now: note it; returns how strong it is."""
         strength = self.dice.note(fault, self.loop.time(), f"{who} {where}".strip())
-        self.trace.add(self.loop.time(), who, trace.plain, f"FAULT {fault} {where}")
+        self.trace.add(self.loop.time(), who, trace.plain, f"FAULT {fault} {where}".rstrip())
         return strength
 
     def committed(self, batch: Batch) -> None:
@@ -189,16 +189,12 @@ class Run(Generic[W]):
         await self.store.open()
         for number in range(1, self.case.processes + 1):
             await self._birth(number, 0.0)
-        since = 0
         for number, step in self.steps:
-            since += 1
             await self._step(number, step)
             if self.broken is not None:
                 return
-            if self.random.random() < 1 / limits.SIMULATION_QUIET:
-                since = 0
-                if not await self._quiet():
-                    return
+            if self.random.random() < 1 / limits.SIMULATION_QUIET and not await self._quiet():
+                return
         await self._quiet()
 
     async def _step(self, number: int, step: Step) -> None:
