@@ -13,6 +13,7 @@ from foldlog.flow.inbox import items
 from foldlog.flow.lease import checkpoint
 from foldlog.flow.serving import Served
 from foldlog.ports.store import Batch, Range, Table
+from foldlog.testing import FakeClock
 from tests.unit.bank import Deposited, Opened, account, balances
 from tests.unit.site import crash_at, kill, until
 from tests.unit.view_versions import all_rows, doubled, fill, filled, manual
@@ -115,17 +116,46 @@ def test_code_of_a_version_that_is_half_dropped_stays_out_of_the_way(site, clock
             with pytest.raises(Invalid, match="is being dropped"):
                 await serving.switch(store, "balances", 1)
             done = False
-            while not done:  # the worker may hold the lease for a moment, to look
-                with suppress(Unavailable, Conflict):
-                    await dropping.drop(store, clock, "op", "balances", 1)
-                    done = True
-                await asyncio.sleep(0)
             async with asyncio.timeout(30):
+                while not done:  # the worker may hold the lease for a moment, to look
+                    with suppress(Unavailable, Conflict):
+                        await dropping.drop(store, clock, "op", "balances", 1)
+                        done = True
+                    await asyncio.sleep(0)
                 while await remains(store) != (3, 0, True):
                     await store.wait(None, 1)
             await app.settle()
             await serving.switch(store, "balances", 1)
             app.system.serving.forget(app.system.views["balances"])
             assert await all_rows(app, balances) == {"0": 10, "1": 10, "2": 10}
+
+    asyncio.run(main())
+
+
+class Watching(FakeClock):
+    """Looks at the store when somebody sleeps."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look, self.seen = look, []
+
+    async def sleep(self, seconds):
+        self.seen.append((seconds, await self.look()))
+
+
+def test_a_table_goes_when_no_process_can_read_it_any_more(site):
+    async def main():
+        await filled(site)
+        async with site.app([account, doubled]) as app:
+            store = app.system.store
+            await app.settle()
+
+            async def look():
+                found, _ = await serving.find_version(store, "balances", 1)
+                return await remains(store), found.dropping, (await serving.pointer(store, "balances"))[0]
+
+            clock = Watching(look)
+            await dropping.drop(store, clock, "op", "balances", 1)
+            assert clock.seen == [(1.0, ((3, 0, True), True, Served(2, 0)))]
 
     asyncio.run(main())

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,7 +11,7 @@ from foldlog.errors import Conflict, Invalid, Misconfigured, NotFound
 from foldlog.flow import serving
 from foldlog.flow.serving import Served
 from foldlog.testing import FakeClock
-from tests.unit.bank import Deposit, account, balances
+from tests.unit.bank import Closed, Deposit, Deposited, Opened, account, balances, evolve
 from tests.unit.site import Site
 from tests.unit.view_versions import Account, all_rows, doubled, fill, filled, indexed, manual, other, twice, wide
 
@@ -120,8 +121,18 @@ def test_an_index_of_the_new_version_is_not_there_before_it(site):
     asyncio.run(main())
 
 
+@dataclass(frozen=True)
+class Owned:
+    balance: int
+    owner: str = "ann"
+
+
+def wider(row: Owned | None, event: Opened | Deposited | Closed) -> Owned:
+    return Owned(evolve(row.balance if row else None, event) or 0)
+
+
 def test_a_page_of_one_version_is_read_on_in_another(site):
-    reverse = projection("people", version=2, indexes=("balance",))(wide)
+    reverse = projection("people", version=2, indexes=("owner", "balance"))(wider)
     plain = projection("people", indexes=("balance",))(wide)
 
     async def main():

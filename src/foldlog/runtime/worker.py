@@ -74,7 +74,8 @@ class Runner:
             await _until(stop, min(wait, limits.STANDBY))
             return
         self.owns = True
-        self.progress.advance(lease.position)
+        # A view has come nowhere before it is sure that its version is known, and read where it should be.
+        self.progress.advance(lease.position if isinstance(self.function, Effect) else 0)
         try:
             await self._work(lease, stop)
         finally:
