@@ -11,6 +11,7 @@ from typing import NamedTuple
 from foldlog.model.clock import Clock
 from foldlog.model.retry import Breaker
 
+_ANY = 2**63 - 1
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 
@@ -28,6 +29,7 @@ class Circuit:
         self._breaker, self._clock = breaker, clock
         self._state = CLOSED
         self._round = 0
+        self._leave = Ticket(0, probe=False)
         self._calls: OrderedDict[Hashable, tuple[int, bool]] = OrderedDict()
         self._pause = 0.0
         self._closed_at = clock.now()
@@ -41,23 +43,23 @@ class Circuit:
 
     def free(self) -> int:
         """How many calls may begin now; in half-open state as many as there are probes left."""
-        match self.state:
-            case "closed":
-                return 2**63 - 1
-            case "open":
-                return 0
+        if self._state == CLOSED:
+            return _ANY
+        if self.state == OPEN:
+            return 0
         return self._probes() - (self._issued if self._state == HALF_OPEN else 0)
 
     def begin(self) -> Ticket | None:
         """Leave for one call, or None; `end` it."""
+        if self._state == CLOSED:
+            return self._leave
         if self.free() <= 0:
             return None
         if self._state == OPEN:
             self._turn(HALF_OPEN)
             self._issued = self._failed = 0
-        if self._state == HALF_OPEN:
-            self._issued += 1
-        return Ticket(self._round, self._state == HALF_OPEN)
+        self._issued += 1
+        return self._leave
 
     def end(self, ticket: Ticket, results: dict[Hashable, bool]) -> bool:
         """Note what a call came to: for each key whether it failed; without a key it tells nothing of the outside.
@@ -72,12 +74,13 @@ class Circuit:
         for key, failed in results.items():
             self._calls[key] = now, failed
             self._calls.move_to_end(key)
-        oldest = now - int(breaker.window * 1e6)
-        while self._calls and (len(self._calls) > breaker.keys or next(iter(self._calls.values()))[0] < oldest):
+        while len(self._calls) > breaker.keys:
             self._calls.popitem(last=False)
         if len(self._calls) < breaker.keys or not any(results.values()):
             return False
-        if sum(failed for _, failed in self._calls.values()) < breaker.rate * breaker.keys:
+        oldest = now - int(breaker.window * 1e6)
+        recent = [failed for moment, failed in self._calls.values() if moment >= oldest]
+        if len(recent) < breaker.keys or sum(recent) < breaker.rate * breaker.keys:
             return False
         # Closed for less than the window: it was closed too early, and the pauses go on growing.
         early = self._pause and now - self._closed_at < breaker.window * 1e6
@@ -109,4 +112,5 @@ class Circuit:
     def _turn(self, state: str) -> None:
         self._state = state
         self._round += 1
+        self._leave = Ticket(self._round, state == HALF_OPEN)
         self._calls.clear()

@@ -191,10 +191,10 @@ class Deliver:
 
     async def _turn(self, lane: Lane, queue: deque[Item]) -> None:
         """Let what stands first in a lane be done, by itself or in the page of another lane."""
-        await self._pages.wait(lane, queue)
+        if self._effect.page > 1:
+            await self._pages.wait(lane, queue)
         async with self._slots:
-            self._pages.leave(lane)
-            taken = self._pages.taken(lane)
+            taken = self._pages.leave(lane)
             # Whoever waited here must look again: a stopping function starts nothing new.
             if taken is None and queue and not self._stopping and not self._blocked(queue[0]):
                 self._working[lane] = queue[0]
@@ -206,7 +206,10 @@ class Deliver:
             await taken
 
     async def _work(self, lane: Lane, queue: deque[Item], ticket: Ticket) -> None:
-        page = self._pages.gather(lane, queue, 1 if ticket.probe else self._effect.page, self._runs)
+        if ticket.probe or self._effect.page == 1:
+            await self._call([Place(lane, queue, queue[0])], ticket)
+            return
+        page = self._pages.gather(lane, queue, self._runs)
         try:
             for place in reversed(page):
                 self._working[place.lane] = place.item
@@ -222,7 +225,8 @@ class Deliver:
     async def _call(self, page: list[Place], ticket: Ticket) -> None:
         found: list[Outcome] | Outcome | None = None
         try:
-            events = await self._window.load([place.item for place in page])
+            event = self._window.get(page[0].item.position) if len(page) == 1 else None
+            events = [event] if event is not None else await self._window.load([place.item for place in page])
             page = page[: len(events)]
             number = max([place.item.attempts for place in page]) + 1
             found = await self._effect.attempt(events, number, self._lease.fence, self._clock)
@@ -358,8 +362,8 @@ class Deliver:
         self._earlier.set()
 
     def _admit(self) -> None:
-        if (task := asyncio.current_task()) is None or task.cancelling():
-            return  # everything ends, and the group takes no new tasks
+        if not self._gate.barred or (task := asyncio.current_task()) is None or task.cancelling():
+            return  # where everything ends, the group takes no new tasks
         for lane in self._gate.admit():
             self._start(lane)
 

@@ -1,4 +1,4 @@
-"""Pages for a handler: what one call of it is about. A handler of single events has pages of one.
+"""Pages: what one call of a handler that takes lists is about.
 
 A lane that has its turn takes along what other lanes have ready. A page that failed as a whole tells not which event
 was to blame: its events may then come in pages of half the size only, and so on, until the one that fails is alone.
@@ -34,24 +34,17 @@ class Pages:
 
     async def wait(self, lane: Lane, queue: deque[Item]) -> None:
         """A lane waits for its turn; others may take its first items along meanwhile."""
-        if self._most > 1:
-            self._waiting[lane] = queue
-            await asyncio.sleep(0)  # whoever is ready at this moment comes into the first page, not into the second
+        self._waiting[lane] = queue
+        await asyncio.sleep(0)  # whoever is ready at this moment comes into the first page, not into the second
 
-    def leave(self, lane: Lane) -> None:
-        """A lane waits no more."""
+    def leave(self, lane: Lane) -> asyncio.Future[None] | None:
+        """A lane has its turn; returns the end of the page that has taken it along, where there is one."""
         self._waiting.pop(lane, None)
-
-    def taken(self, lane: Lane) -> asyncio.Future[None] | None:
-        """The end of the page that has taken a lane along, where there is one."""
         return self._taken.get(lane)
 
-    def gather(self, lane: Lane, queue: deque[Item], most: int, runs: Callable[[Item], bool]) -> list[Place]:
+    def gather(self, lane: Lane, queue: deque[Item], runs: Callable[[Item], bool]) -> list[Place]:
         """A page for the lane that has its turn: items that run, in order in each lane, of one tenant."""
-        most = min(most, self._most)
-        if most == 1:
-            return [Place(lane, queue, queue[0])]
-        page = list(self._fill(self._order(lane, queue), most, runs))
+        page = list(self._fill(self._order(lane, queue), runs))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for place in page:
             self._taken[place.lane] = done
@@ -63,10 +56,8 @@ class Pages:
         # What failed in a page comes first, the smallest page first: so one bad event is found by few calls.
         return sorted(lanes, key=lambda one: self._bound(one[1][0])) if self._halved else lanes
 
-    def _fill(
-        self, lanes: Iterable[tuple[Lane, deque[Item]]], most: int, runs: Callable[[Item], bool]
-    ) -> Iterator[Place]:
-        count = 0
+    def _fill(self, lanes: Iterable[tuple[Lane, deque[Item]]], runs: Callable[[Item], bool]) -> Iterator[Place]:
+        count, most = 0, self._most
         for lane, queue in lanes:
             for item in queue:
                 if count >= min(most, self._bound(item)) or not runs(item):

@@ -47,6 +47,10 @@ class Window:
         if (event := self._events.pop(position, None)) is not None:
             self._bytes -= len(event.body)
 
+    def get(self, position: int) -> Recorded[Any] | None:
+        """An event, where it is held."""
+        return self._events.get(position)
+
     async def load(self, items: Sequence[Item]) -> list[Recorded[Any]]:
         """The events of some items, or of the first of them where more would fill memory; of one at least."""
         events: list[Recorded[Any]] = []

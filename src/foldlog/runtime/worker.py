@@ -62,7 +62,10 @@ class Runner:
                 if not isinstance(error, Conflict | Unavailable):
                     self._fail(error)
                     return
-                log.warning("interrupted", extra={"function": self.function.name, "error": error.message})
+                name = self.function.name
+                log.warning(
+                    "%s: interrupted, goes on: %s", name, error, extra={"function": name, "error": error.message}
+                )
                 pause = min(pause * 2, limits.IDLE_WAIT)
             await _until(stop, random.random() * pause)
 
@@ -116,7 +119,8 @@ class Runner:
 
     def _fail(self, failure: BaseException) -> None:
         self.failure = failure
-        log.critical("stopped for good", exc_info=failure, extra={"function": self.function.name})
+        name = self.function.name
+        log.critical("%s: stopped for good", name, exc_info=failure, extra={"function": name})
         self.progress.pulse()
 
 
