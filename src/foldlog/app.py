@@ -12,7 +12,9 @@ from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.project import View, index_value
+from foldlog.flow.index import index_value
+from foldlog.flow.partition import partition_of
+from foldlog.flow.project import View
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Handler
@@ -150,9 +152,9 @@ class App:
                 raise Invalid(f"{part!r} is not in this app's list of parts")
             return (await self.system.execute.state(decision, key, tenant))[0]
         view = self._view(part)
-        if after is not None and after.position is not None and not view.inline:
-            await reached(self.system, self._worker, view, after.position, timeout)
         row_key = RowKey(check_tenant(tenant), check_text("row key", key, limits.KEY_BYTES))
+        if after is not None and after.position is not None and not view.inline:
+            await reached(self.system, self._worker, view, partition_of(*row_key), after.position, timeout)
         return view.decode((await self.system.store.get(view.table, [row_key])).get(row_key))
 
     async def find(
