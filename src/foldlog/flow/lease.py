@@ -59,10 +59,11 @@ async def checkpoint(store: Store, function: str) -> Checkpoint | None:
 class _Held:
     """A partition's row as its owner last wrote it."""
 
-    __slots__ = ("position", "renewed", "version")
+    __slots__ = ("position", "renewed", "renewed_here", "version")
 
     def __init__(self, version: int, position: int, renewed: int) -> None:
         self.version, self.position, self.renewed = version, position, renewed
+        self.renewed_here = time.monotonic()
 
 
 class Lease:
@@ -112,8 +113,9 @@ class Lease:
         ]
 
     def _passed(self, held: _Held, seconds: float) -> bool:
+        # By both clocks that others may judge by; one that was set back tells nothing.
         since = self._clock.now() - held.renewed
-        return since > seconds * 1e6 or since < 0  # a clock that was set back tells nothing
+        return since > seconds * 1e6 or since < 0 or time.monotonic() - held.renewed_here > seconds
 
     def forget(self) -> None:
         """Nothing is ours any more, whatever the rows say: after a lost lease."""

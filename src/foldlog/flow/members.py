@@ -34,6 +34,7 @@ class Members:
         self._store, self._clock, self.owner, self._seconds = store, clock, owner, seconds
         self._functions = dict.fromkeys(functions)
         self._since = self._beaten = 0
+        self._beaten_here = 0.0
         self._seen: dict[str, tuple[int, float]] = {}
         self.ready = asyncio.Event()
         self._failure: Exception | None = None
@@ -68,7 +69,8 @@ class Members:
     def due(self) -> bool:
         """Whether it is time for a heartbeat."""
         since = self._clock.now() - self._beaten
-        return since > self._seconds / 3 * 1e6 or since < 0  # a clock that was set back tells nothing
+        pause = self._seconds / 3
+        return since > pause * 1e6 or since < 0 or time.monotonic() - self._beaten_here > pause  # as leases do
 
     async def beat(self) -> None:
         """Say that this process is alive; forget those that have long been silent. Errors: `Unavailable`."""
@@ -81,7 +83,7 @@ class Members:
             if row.key.key != self.owner and self._left(row, msgspec.json.decode(row.value, type=Member)) <= 0
         ]
         await self._store.commit(Batch(rows=[Put(MEMBERS, RowKey("", self.owner), msgspec.json.encode(member)), *gone]))
-        self._beaten = now
+        self._beaten, self._beaten_here = now, time.monotonic()
 
     async def leave(self) -> None:
         """This process is no member any more: the others need not wait to take its share."""
