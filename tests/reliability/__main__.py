@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import faults, functions, kills, races, restarts
+from tests.reliability import faults, functions, kills, races, restarts, scale, stops
 from tests.reliability.processes import Result
 
 CHECKS: dict[str, Callable[[Path], Result]] = {
     "kills": lambda folder: kills.kill_writers(folder, 200),
     "functions": lambda folder: functions.kill_functions(folder, 200),
+    "stops": lambda folder: stops.stop_owners(folder, 200),
+    "scale": lambda folder: scale.scale(folder, 6_000),
     "faults": faults.failing_calls,
     "races": lambda folder: races.one_winner(folder, 2_000),
     "tailing": lambda folder: races.tailing(folder, 200_000),
