@@ -52,7 +52,7 @@ class App:
 
     `url` is where the log lives (`memory:`, `sqlite:bank.db`); `parts` is what there is: deciders, projections,
     handlers, upcasts. Everything is checked here; nothing is opened before `async with app`, `app.blocking()` or
-    `app.run()`. `clock` and `ids` are for tests; `lease` is how long (seconds) a process that died keeps its functions;
+    `app.run()`. `clock` and `ids` are for tests; `lease` is how long (seconds) a process that died keeps its share;
     `command_window` how long (seconds) a command id is remembered. Errors: `Misconfigured`, naming every fault.
     """
 

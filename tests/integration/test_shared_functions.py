@@ -33,7 +33,7 @@ async def send(app, numbers):
 
 async def finished(workers):
     """What came of it all: how many events, and the effects outside."""
-    async with make(workers.url, "effects", workers.world) as app:
+    async with make(workers.url, workers.what, workers.world) as app:
         await app.settle(timeout=60)
         ids, totals, heard = [], Counter(), Counter()
         async for event in app.read():
@@ -52,10 +52,12 @@ async def finished(workers):
     return ids, lines
 
 
-def test_they_join_and_leave_and_no_effect_is_repeated(workers):
+def test_they_join_and_leave_and_no_effect_is_repeated(tmp_path):
+    workers = Workers(tmp_path, "patient")
+
     async def main():
         one = workers.start()
-        async with make(workers.url, "effects", workers.world).open(functions=False) as app:
+        async with make(workers.url, workers.what, workers.world).open(functions=False) as app:
             await shares(app, by={one: 16})
             sending = asyncio.create_task(send(app, range(1, 400)))
             two = workers.start()
@@ -72,14 +74,17 @@ def test_they_join_and_leave_and_no_effect_is_repeated(workers):
         ids, lines = await finished(workers)
         assert len(lines) == len(ids) == 399
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    finally:
+        workers.end_all()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_partitions_of_one_that_dies_or_hangs_are_taken_over(workers, number):
     async def main():
         one, two = workers.start(), workers.start()
-        async with make(workers.url, "effects", workers.world).open(functions=False) as app:
+        async with make(workers.url, workers.what, workers.world).open(functions=False) as app:
             await shares(app, by={one: 8, two: 8})
             sending = asyncio.create_task(send(app, range(1, 300)))
             await until(app, FUNCTIONS[0], lambda _: len(workers.lines()) > 20)

@@ -29,9 +29,10 @@ def test_one_owner_at_a_time_and_a_stale_one_is_fenced(site, clock):
             assert (holders[3].owner, holders[3].left) == ("one", pytest.approx(10, abs=0.5))
             assert holders[5] == ("", 0)
             clock.advance(4)
-            assert one.lagging({}) == [3, 4]
+            assert one.lagging({3: 7, 4: 7}) == [3, 4]
+            assert one.lagging({4: 7}) == [4]  # what is being let go is not renewed
             await one.commit([], {3: 8})
-            assert one.lagging({}) == [3, 4]  # the other one must still be renewed
+            assert one.lagging({3: 8, 4: 7}) == [3, 4]  # the other one must still be renewed
             await one.commit([], {3: 8, 4: 8})
             assert one.lagging({3: 8, 4: 8}) == []
             clock.advance(9)

@@ -34,7 +34,7 @@ def dead_letters(context: click.Context, target: str, url: str) -> None:
     Examples:
       foldlog dead-letters sqlite:bank.db list
       foldlog dead-letters sqlite:bank.db replay --function greet
-      foldlog dead-letters bank.py discard handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py discard handler.greet/09/0000000000000000007/000
     """
     context.obj = target, url
 
@@ -82,7 +82,7 @@ def show(place: Place, id: str, machine: bool) -> None:
     """Show one dead letter with the whole traceback.
 
     Example:
-      foldlog dead-letters bank.py show handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py show handler.greet/09/0000000000000000007/000
     """
     letter = _with_store(place, lambda store: deadletter.show(store, id))
     output = Output(machine)
@@ -105,7 +105,7 @@ def replay(place: Place, /, machine: bool, **which: Any) -> None:
     A projection's rows cannot be replayed: mend the fold and give the projection a new version.
 
     Examples:
-      foldlog dead-letters bank.py replay handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py replay handler.greet/09/0000000000000000007/000
       foldlog dead-letters bank.py replay --function greet --type account.opened
       foldlog dead-letters bank.py replay --all
     """
@@ -119,7 +119,7 @@ def discard(place: Place, /, machine: bool, **which: Any) -> None:
     """Give dead letters up for good: the one with ID, or those that match. What waits behind them goes on.
 
     Examples:
-      foldlog dead-letters bank.py discard handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py discard handler.greet/09/0000000000000000007/000
       foldlog dead-letters bank.py discard --key 17
     """
     _request(place, deadletter.discard, "discarded", machine, which)

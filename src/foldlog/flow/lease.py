@@ -102,14 +102,15 @@ class Lease:
         return min(limits.CHECKPOINT, self._seconds / 3)
 
     def lagging(self, positions: Mapping[int, int]) -> list[int]:
-        """The partitions that need a commit though nothing of theirs changed: they must be renewed, or their checkpoint
-        has long enough been behind `positions`. When one must be renewed all are, in the same commit."""
-        if any(self._passed(one, self._seconds / 3) for one in self._held.values()):
-            return list(self._held)
+        """Those of `positions` that need a commit though nothing of theirs changed: they must be renewed, or their
+        checkpoint has long enough been behind. When one must be renewed all are, in the same commit."""
+        held = {number: self._held[number] for number in positions}
+        if any(self._passed(one, self._seconds / 3) for one in held.values()):
+            return list(held)
         return [
             number
-            for number, one in self._held.items()
-            if positions.get(number, 0) > one.position and self._passed(one, limits.CHECKPOINT)
+            for number, one in held.items()
+            if positions[number] > one.position and self._passed(one, limits.CHECKPOINT)
         ]
 
     def _passed(self, held: _Held, seconds: float) -> bool:

@@ -191,7 +191,7 @@ class Committer:
             low = lows[number] = marks.settle(changes)
             if len(changes) > before or (touched and low > lease.position(number)):
                 written.add(number)
-        written.update(one for one in lease.lagging(lows) if one in lows)
+        written.update(lease.lagging(lows))
         if self._closed:  # the next owner goes on where this one has come
             written.update(one for one, low in lows.items() if low > lease.position(one))
         try:
