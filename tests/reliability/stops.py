@@ -3,7 +3,9 @@
 import asyncio
 import random
 import signal
+from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from foldlog import App
@@ -36,7 +38,7 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
                 workers.running[victim].send_signal(signal.SIGSTOP)
                 took = 0.0
                 for function in FUNCTIONS:
-                    took += await until(app, function, lambda held, gone=victim: held[gone] + held[""] == 0)
+                    took += await until(app, function, partial(_gone, victim))
                 slowest = max(slowest, took)
                 workers.running[victim].send_signal(signal.SIGCONT)
             sending.cancel()
@@ -50,6 +52,10 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
     stale = workers.stale()
     shown = {"stops": rounds, **figures, "stale writes": len(stale), "slowest takeover s": round(slowest, 2)}
     return Result("SIGSTOP past the lease", shown, [*faults, *stale])
+
+
+def _gone(name: str, held: Counter[str]) -> bool:
+    return held[name] + held[""] == 0
 
 
 async def _send(app: App) -> None:
