@@ -10,6 +10,7 @@ from foldlog import limits
 from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import inbox, serving
 from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.partition import ALL
 from foldlog.flow.serving import VIEWS, Served
 from foldlog.model.clock import Clock
 from foldlog.model.projection import table_name
@@ -26,7 +27,9 @@ async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) 
     function = table_name(name, version)
     lease = Lease(store, clock, function, owner)
     await _refuse_current(store, name, version)
-    if wait := await lease.acquire(0):
+    holders = await lease.look()
+    wait = max(one.left for one in holders.values())
+    if wait or not await lease.take(ALL, 0):
         held = await checkpoint(store, function)
         who = held.owner if held else "another process"
         if found.dropping:
@@ -59,7 +62,11 @@ async def _letters(store: Store, lease: Lease, function: str) -> int:
     async for item in inbox.items(store, function):
         gone.append(item.delete())
         if len(gone) == limits.FIND_MAX:
-            await lease.commit(gone, lease.position)
+            await lease.commit(gone, _positions(lease))
             count, gone = count + len(gone), []
-    await lease.commit(gone, lease.position)
+    await lease.commit(gone, _positions(lease))
     return count + len(gone)
+
+
+def _positions(lease: Lease) -> dict[int, int]:
+    return {number: lease.position(number) for number in lease.held}
