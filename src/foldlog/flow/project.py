@@ -92,7 +92,7 @@ class Project:
 
     def settled(self, head: int) -> bool:
         """Whether everything up to `head` is folded."""
-        return bool(self.seen) and min(min(self.seen.values()), self._told) >= head
+        return min(self.seen.values(), default=-1) >= head <= self._told
 
     async def run(self, feed: Feed, stop: asyncio.Event, shown: Callable[[int], Awaitable[None]] | None = None) -> None:
         """Fold pages until `stop`; `shown` is called after each, with its position, before anybody else hears of it.
