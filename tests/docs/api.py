@@ -9,7 +9,7 @@ from typing import Any
 
 import foldlog
 from foldlog import limits, testing
-from foldlog.testing import kit
+from foldlog.testing import kit, kit_handlers
 
 WIDE = 100  # columns; a longer signature stands with one parameter a line
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -29,7 +29,13 @@ def names_text() -> str:
 
 def testing_text() -> str:
     """What `foldlog.testing` exports, and the steps that `given` leads to."""
-    steps = [kit.GivenDecider, kit.DeciderAnswer, kit.GivenProjection, kit.GivenHandler, kit.HandlerAnswer]
+    steps = [
+        kit.GivenDecider,
+        kit.DeciderAnswer,
+        kit.GivenProjection,
+        kit_handlers.GivenHandler,
+        kit_handlers.HandlerAnswer,
+    ]
     named = [(name, getattr(testing, name)) for name in sorted(testing.__all__, key=str.lower)]
     return "\n\n".join([_entries(named), *(entry(one.__name__, one, made=False) for one in steps)])
 

@@ -6,6 +6,7 @@ Each stands between `<!-- name -->` and `<!-- /name -->`; a test fails when what
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -96,10 +97,12 @@ def _option(option: click.Option, command: click.Command) -> str:
     return f"| {named} | {option.help or 'At most so many.'} |".replace("refuse|skip", "refuse\\|skip")
 
 
-def command_texts() -> str:
-    """A section a command: usage, what it does, options, examples."""
+def command_texts(*, grouped: bool) -> str:
+    """A section a command, of those in groups (`views list`) or the others: usage, what it does, options, examples."""
     sections = []
     for name, command in commands():
+        if grouped != (name.count(" ") > 1):
+            continue
         text, *examples = re.split(r"\s*Examples?:\s*", (command.help or "").replace("\b", ""))
         paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
         lines = [f"### {name}", "", f"`{_usage(name, command)}`", "", "\n\n".join(paragraphs)]
@@ -116,7 +119,8 @@ MADE: dict[str, tuple[str, Callable[[], str]]] = {
     "limits": ("limits.md", limit_table),
     "errors": ("errors.md", error_table),
     "exit-codes": ("cli.md", exit_table),
-    "commands": ("cli.md", command_texts),
+    "commands": ("cli.md", partial(command_texts, grouped=False)),
+    "commands-groups": ("cli-groups.md", partial(command_texts, grouped=True)),
     "api-app": ("api-app.md", api.app_text),
     "api-names": ("api-names.md", api.names_text),
     "api-testing": ("api-testing.md", api.testing_text),

@@ -21,10 +21,13 @@ def test_rows_are_shown_as_they_were(app) -> None:
     assert machine("views", app, "get", "balances", "1", "--at", 2) == [5]
     assert foldlog("views", app, "get", "balances", "1", "--at", 3)[0] == "12\n"
     assert "had no row '2'" in foldlog("views", app, "get", "balances", "2", "--at", 3, code=3)[1]
-    assert machine("views", app, "find", "balances", "--at", 5) == [{"key": "1", "value": 12}, {"key": "2", "value": 5}]
+    assert machine("views", app, "find", "balances", "--at", 5) == [
+        {"key": "1", "value": 12, "stale": False},
+        {"key": "2", "value": 5, "stale": False},
+    ]
     assert machine("views", app, "find", "balances", "--backward", "--at", "9999-12-31T00:00:00Z") == [
-        {"key": "2", "value": 12},
-        {"key": "1", "value": 12},
+        {"key": "2", "value": 12, "stale": False},
+        {"key": "1", "value": 12, "stale": False},
     ]
     assert machine("views", app, "find", "balances", "--at", "2020-01-01T00:00:00+01:00", "--by", "occurred") == []
     assert machine("views", app, "get", "balances", "1", code=3) == []  # no function ran

@@ -12,6 +12,7 @@ from foldlog.flow import dropping, serving
 from foldlog.flow.inbox import items
 from foldlog.flow.lease import checkpoint
 from foldlog.flow.serving import Served
+from foldlog.flow.stale import STALE
 from foldlog.ports.store import Batch, Range, Table
 from foldlog.testing import FakeClock
 from tests.unit.bank import Deposited, Opened, account, balances
@@ -26,6 +27,8 @@ def broken(row: int | None, event: Opened | Deposited) -> int:
 async def remains(store, version=1):
     rows = (await store.scan(Table(f"view.balances.{version}"), Range())).rows
     letters = [item async for item in items(store, f"view.balances.{version}")]
+    marks = (await store.scan(STALE, Range())).rows
+    assert [row.key.key for row in marks] == sorted({f"{item.function}/{item.key}" for item in letters})
     return len(rows), len(letters), await checkpoint(store, f"view.balances.{version}") is not None
 
 

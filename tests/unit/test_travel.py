@@ -106,7 +106,7 @@ async def answers(app, **at):
     for tenant in TENANTS:
         for view in VIEWS:
             rows = await app.find(view, tenant=tenant, **at)
-            found[view.name, tenant] = [(one.key, one.value) for one in rows]
+            found[view.name, tenant] = [(one.key, one.value, one.stale) for one in rows]
             keys = {*KEYS, *(one.key for one in rows[:3])}
             found |= {(view.name, tenant, key): await app.get(view, key, tenant=tenant, **at) for key in keys}
         for index in by_amount.indexes:

@@ -1,4 +1,5 @@
-"""A version of a view that nobody reads any more goes: its table, its checkpoint, its dead letters.
+"""A version of a view that nobody reads any more goes: its table, its checkpoint, its dead letters and
+marks.
 
 It can be killed between any two steps: the version is marked first, nobody switches to it or runs it from then on, and
 dropping it once more does the rest.
@@ -12,6 +13,7 @@ from foldlog.flow import inbox, serving
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.partition import ALL
 from foldlog.flow.serving import VIEWS, Served
+from foldlog.flow.stale import unmark
 from foldlog.model.clock import Clock
 from foldlog.model.projection import table_name
 from foldlog.ports.store import Batch, Check, Delete, RowChange, RowKey, Store
@@ -58,14 +60,17 @@ async def _refuse_current(store: Store, name: str, version: int) -> tuple[Served
 
 
 async def _letters(store: Store, lease: Lease, function: str) -> int:
-    count, gone = 0, list[RowChange]()
+    """Remove the dead letters, and with each the mark that its row is stale; returns how many letters there were."""
+    count, letters, marks = 0, list[RowChange](), dict[RowKey, RowChange]()
     async for item in inbox.items(store, function):
-        gone.append(item.delete())
-        if len(gone) == limits.FIND_MAX:
-            await lease.commit(gone, _positions(lease))
-            count, gone = count + len(gone), []
-    await lease.commit(gone, _positions(lease))
-    return count + len(gone)
+        letters.append(item.delete())
+        stale = unmark(function, RowKey(item.tenant, item.key))
+        marks[stale.key] = stale
+        if len(letters) == limits.FIND_MAX // 2:
+            await lease.commit([*letters, *marks.values()], _positions(lease))
+            count, letters, marks = count + len(letters), [], {}
+    await lease.commit([*letters, *marks.values()], _positions(lease))
+    return count + len(letters)
 
 
 def _positions(lease: Lease) -> dict[int, int]:

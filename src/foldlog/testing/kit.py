@@ -9,33 +9,27 @@ Nothing is stored and no store is needed, but every value goes through the codec
 through the checks that an `App` makes, so that what cannot be stored or wired fails in the unit test.
 """
 
-import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from inspect import iscoroutinefunction
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast, overload
 
-from foldlog import limits
 from foldlog.errors import Invalid, Misconfigured, Rejected
-from foldlog.flow.attempt import Effect
 from foldlog.flow.state import Decision
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
-from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
-from foldlog.model.message import Meta, Recorded, Send, encode_meta, to_datetime
+from foldlog.model.handler import Handler
+from foldlog.model.message import Recorded
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.model.stream import check_text, stream_of
-from foldlog.model.verdict import verdict, verdicts
 from foldlog.ports.store import Put, RowKey
 from foldlog.system import Resolved
 from foldlog.testing.clock import FakeClock, SequentialIds
 from foldlog.testing.difference import compare
+from foldlog.testing.kit_handlers import GivenHandler
+from foldlog.testing.surroundings import Record, Surroundings, named, survivor
 
 __all__ = ["FakeClock", "SequentialIds", "given"]
 
@@ -44,23 +38,6 @@ S = TypeVar("S")
 E = TypeVar("E")
 D = TypeVar("D")
 R = TypeVar("R")
-X = TypeVar("X", bound=BaseException)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a fold sees of the world beside its event: the stream's key, the time, and who asks."""
-
-    key: str
-    clock: Clock
-    principal: Principal
-
-    def context(self, recorded: Recorded[Any] | None = None, id: str = "") -> Context:
-        now = to_datetime(self.clock.now())
-        if recorded is not None and recorded.log != "given":  # one with an envelope of its own: `exported`
-            meta = recorded.meta
-            return Context(now, Principal(meta.actor), meta.correlation, recorded.tenant, recorded, 1, id, 1)
-        return Context(now, self.principal, "given", "", recorded, 1, id, 1 if recorded else 0)
 
 
 @overload
@@ -118,31 +95,6 @@ def given(
     return GivenHandler(resolved, part, around)
 
 
-class _Record:
-    """Makes recorded events of plain ones, as a store would, through the part's own schemas."""
-
-    def __init__(self, schemas: Schemas, what: str, category: str, around: Surroundings) -> None:
-        self.schemas, self.what, self.around = schemas, what, around
-        self.stream = stream_of(category, around.key)
-        self._count = 0
-
-    def __call__(self, event: Any) -> Recorded[Any]:
-        if isinstance(event, Recorded) and event.type in self.schemas.event_names():
-            return event
-        mark = stored(type(event))
-        if mark is None or mark.kind != "event" or mark.name not in self.schemas.event_names():
-            takes = ", ".join(self.schemas.event_names()) or "none"
-            raise Invalid(f"{self.what} takes no {_named(event)}; its events: {takes}")
-        mark, body, again = self.schemas.encode(event)
-        self._count += 1
-        around, number = self.around, self._count
-        category = self.stream.partition("-")[0]
-        kind = self.schemas.kind(category, mark.name, mark.version, "json")
-        tags = self.schemas.tags(mark, again)
-        meta = Meta(f"given-{number}", 0, "given", "", around.principal.actor, tags=tags)
-        return Recorded(number, "", self.stream, number, kind, around.clock.now(), encode_meta(meta), body, "given")
-
-
 class GivenDecider(Generic[C, E]):
     """A decider and its entity's history."""
 
@@ -151,7 +103,7 @@ class GivenDecider(Generic[C, E]):
     ) -> None:
         self._schemas, self._decider, self._around = resolved.schemas(), decider, around
         self._decision: Decision = resolved.decisions(self._schemas)[decider.category]
-        record = _Record(self._schemas, repr(decider), decider.category, around)
+        record = Record(self._schemas, repr(decider), decider.category, around)
         self._history = [record(event) for event in events]
 
     def when(self, command: C) -> "DeciderAnswer[E]":
@@ -159,7 +111,7 @@ class GivenDecider(Generic[C, E]):
         decider, decision = self._decider, self._decision
         if type(command) not in decision.commands:
             known = ", ".join(sorted(one.__name__ for one in decision.commands))
-            raise Invalid(f"{decider!r} takes {known}, not {_named(command)}")
+            raise Invalid(f"{decider!r} takes {known}, not {named(command)}")
         _, _, again = self._schemas.encode(command)
         state = decision.fold(decider.initial, self._found(again))
         arguments = (again, state, self._around.context()) if decision.wants_context else (again, state)
@@ -171,8 +123,8 @@ class GivenDecider(Generic[C, E]):
             raise Invalid(f"decide of {decider!r} answers {type(answer).__name__}: return a list of events")
         for one in answer:
             if (mark := stored(type(one))) is None or mark.kind != "event":
-                raise Invalid(f"decide of {decider!r} answers {_named(one)}, which is no event: return events")
-        return DeciderAnswer(decider, self._schemas, [_survivor(self._schemas, one) for one in answer], None)
+                raise Invalid(f"decide of {decider!r} answers {named(one)}, which is no event: return events")
+        return DeciderAnswer(decider, self._schemas, [survivor(self._schemas, one) for one in answer], None)
 
     def _found(self, command: C) -> list[Recorded[Any]]:
         if self._decider.scope is None:
@@ -197,7 +149,7 @@ class DeciderAnswer(Generic[E]):
         __tracebackhide__ = True
         if not expected:
             raise TypeError("then() expects events; where none are expected, write then_nothing()")
-        self._expect([_survivor(self._schemas, one) for one in expected])
+        self._expect([survivor(self._schemas, one) for one in expected])
 
     def then_nothing(self) -> None:
         """The command is accepted, and no event follows."""
@@ -234,7 +186,7 @@ class GivenProjection(Generic[R, E]):
     ) -> None:
         self._projection = projection
         self._view: View = resolved.views[projection.name]
-        self._record = _Record(resolved.schemas(), repr(projection), "given", around)
+        self._record = Record(resolved.schemas(), repr(projection), "given", around)
         self._rows: dict[str, Any] = {}
         for event in events:
             self._fold(event)
@@ -271,141 +223,5 @@ class GivenProjection(Generic[R, E]):
         return self._view.codec.decode(change.value)
 
 
-class GivenHandler:
-    """A handler, which remembers nothing."""
-
-    def __init__(self, resolved: Resolved, handler: Handler[Any], around: Surroundings) -> None:
-        self._handler = handler
-        self._effect: Effect = resolved.effects[handler.name]
-        self._around = around
-        self._record = _Record(resolved.schemas(), repr(handler), "given", around)
-
-    def when(self, *events: Any) -> "HandlerAnswer":
-        """Run the handler on an event, or on a page of them where it takes pages: the first attempt."""
-        handler, effect = self._handler, self._effect
-        if not 1 <= len(events) <= effect.page:
-            raise TypeError(f"{handler!r} takes 1 to {effect.page} events in one call, not {len(events)}")
-        page = [self._record(event) for event in events]
-        context = self._around.context(page[0], f"{effect.name}:{page[0].id}")
-        if effect.takes.listed:
-            context = replace(context, recorded=None, id="")
-        arguments = effect.arguments(page, context)
-        for recorded in page:
-            check_text("handler key", effect.key(recorded), limits.KEY_BYTES)
-        try:
-            if iscoroutinefunction(handler.function):
-                answer = _run(_within(handler.timeout, handler.function(*arguments)))
-            else:
-                answer = handler.function(*arguments)
-        except Exception as error:
-            return HandlerAnswer(handler, (), error)
-        if not effect.takes.listed:
-            return HandlerAnswer(handler, _answers(handler, answer), None)
-        found = verdicts(answer, len(page), repr(handler))
-        return HandlerAnswer(handler, [_in_page(handler, one) for one in found], None, in_page=True)
-
-
-class HandlerAnswer:
-    """What a handler answered, or the exception it ended with."""
-
-    def __init__(
-        self, handler: Handler[Any], answer: Sequence[object], error: Exception | None, *, in_page: bool = False
-    ) -> None:
-        self._handler, self._answer, self._error, self._in_page = handler, answer, error, in_page
-
-    def then(self, *expected: Send | Retry | Skip | DeadLetter | Sequence[Send] | None) -> None:
-        """It answers these commands, or this verdict, or to each event of a page one of None, a Send, a list of Send or
-        a verdict; a verdict without `why` stands for any reason."""
-        __tracebackhide__ = True
-        if not expected:
-            raise TypeError("then() expects commands or a verdict; where nothing is expected, write then_nothing()")
-        self._done()
-        survives = _in_page if self._in_page else _survivor_of
-        wanted = [survives(self._handler, one) for one in expected]
-        found = [_without_why(one, other) for one, other in zip(self._answer, wanted, strict=False)]
-        compare(f"{self._handler!r} answered otherwise", [*found, *self._answer[len(wanted) :]], wanted)
-
-    def then_nothing(self) -> None:
-        """It is done, each event of a page too, and no command follows."""
-        __tracebackhide__ = True
-        self._done()
-        nothing = [None] * len(self._answer) if self._in_page else []
-        compare(f"{self._handler!r} answered otherwise", self._answer, nothing)
-
-    def then_raised(self, kind: type[X]) -> X:
-        """The attempt fails with this exception; returns it."""
-        __tracebackhide__ = True
-        if self._error is None:
-            raise AssertionError(f"{self._handler!r} should raise {kind.__name__}, and answered {list(self._answer)}")
-        if isinstance(self._error, kind):
-            return self._error
-        raise AssertionError(
-            f"{self._handler!r} should raise {kind.__name__}, and raised {self._error!r}"
-        ) from self._error
-
-    def _done(self) -> None:
-        __tracebackhide__ = True
-        if self._error is not None:
-            raise AssertionError(f"{self._handler!r} raised {self._error!r}") from self._error
-
-
-def _answers(handler: Handler[Any], answer: object) -> list[object]:
-    found = verdict(answer, repr(handler))
-    return [found] if isinstance(found, Retry | Skip | DeadLetter) else [_survivor_of(handler, one) for one in found]
-
-
-def _in_page(handler: Handler[Any], answer: object) -> object:
-    """One event's answer as it stands in a page's list: none, one, or a list of several."""
-    found = _answers(handler, answer)
-    return found if len(found) > 1 else next(iter(found), None)
-
-
-def _survivor_of(handler: Handler[Any], answer: object) -> object:
-    """A verdict as it is; a Send with its command as the outbox will give it back."""
-    if not isinstance(answer, Send):
-        return answer
-    mark = stored(type(answer.command))
-    if mark is None or mark.kind != "command":
-        raise Invalid(
-            f"{handler!r} sends {_named(answer.command)}, which is no command: write @command('a.name') above it"
-        )
-    stream_of(answer.decider, answer.key)
-    return Send(answer.decider, answer.key, _survivor(Schemas((), (type(answer.command),), ()), answer.command))
-
-
-def _without_why(answer: object, wanted: object) -> object:
-    if (
-        isinstance(answer, Retry | Skip | DeadLetter)
-        and type(answer) is type(wanted)
-        and not getattr(wanted, "why", "")
-    ):
-        return replace(answer, why="")
-    return answer
-
-
-def _survivor(schemas: Schemas, value: Any) -> Any:
-    """The value as it is read after it was stored."""
-    return schemas.encode(value)[2]
-
-
 def _matches(query: Query, event: Recorded[Any]) -> bool:
     return (not query.types or event.type in query.types) and set(query.tags) <= set(event.tags)
-
-
-def _named(value: object) -> str:
-    return value.__name__ if isinstance(value, type) else type(value).__name__
-
-
-async def _within(seconds: float, work: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(seconds):
-        return await work
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    # The test itself runs in an event loop: the handler gets one of its own, in a thread.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()

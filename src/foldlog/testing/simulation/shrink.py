@@ -4,10 +4,11 @@ Delta debugging (Zeller and Hildebrandt, 2002) over the steps of the story, then
 to luck, so the same failure always becomes the same story.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from foldlog import limits
+from foldlog.testing.simulation.fault import Plan
 from foldlog.testing.simulation.run import Case, Ran
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class Shrink:
     def _fewer_faults(self) -> None:
         fired = tuple((one.fault.value, one.number) for one in self.best.fired)
         if self._fails(self.best.case._replace(faults=fired)):
-            smallest(fired, lambda faults: self._fails(self.best.case._replace(faults=faults)))
+            smallest(fired, lambda faults: self._fails_somehow(self.best.case._replace(faults=faults)))
 
     def _earlier_faults(self) -> None:
         for place, (name, number) in enumerate(self.best.case.faults or ()):
@@ -58,18 +59,12 @@ class Shrink:
     def _fails_somehow(self, case: Case) -> bool:
         """With fewer commands everything happens at another moment, so a smaller case is tried in several ways.
 
-        While faults come by chance, with other chances; once they are listed, each a few opportunities earlier.
+        With other chances; and faults, once they are listed, each a few opportunities earlier.
         """
-        if case.faults is None:
-            tries = limits.SIMULATION_TRIES
-            chances = [case.chance, *(one for one in range(tries) if one != case.chance)]
-            return any(self._fails(case._replace(chance=chance)) for chance in chances[:tries])
-        if self._fails(case):
-            return True
-        latest = max((number for _, number in case.faults), default=0)
+        tries = limits.SIMULATION_TRIES
+        chances = [case.chance, *(one for one in range(tries) if one != case.chance)][:tries]
         return any(
-            self._fails(case._replace(faults=tuple((name, max(0, number - less)) for name, number in case.faults)))
-            for less in range(1, min(latest, limits.SIMULATION_EARLIER) + 1)
+            self._fails(case._replace(chance=chance, faults=faults)) for faults in _earlier(case) for chance in chances
         )
 
     def _fails(self, case: Case) -> bool:
@@ -81,6 +76,15 @@ class Shrink:
             return False
         self.best = ran
         return True
+
+
+def _earlier(case: Case) -> Iterator[Plan | None]:
+    """The case's faults as they are, then each a few opportunities earlier."""
+    yield case.faults
+    for less in range(
+        1, min(max((number for _, number in case.faults or ()), default=0), limits.SIMULATION_EARLIER) + 1
+    ):
+        yield tuple((name, max(0, number - less)) for name, number in case.faults or ())
 
 
 def smallest(items: Sequence[T], fails: Callable[[tuple[T, ...]], bool]) -> tuple[T, ...]:
