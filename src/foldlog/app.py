@@ -11,6 +11,7 @@ from foldlog.errors import Invalid, Misconfigured, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
+from foldlog.flow.partition import partition_of
 from foldlog.flow.reading import Found, Wanted, events, find, get, row_in, row_key, rows_in
 from foldlog.flow.travel import At, By
 from foldlog.flow.view import View
@@ -40,7 +41,7 @@ class App:
 
     `url` is where the log lives (`memory:`, `sqlite:bank.db`); `parts` is what there is: deciders, projections,
     handlers, upcasts. Everything is checked here; nothing is opened before `async with app`, `app.blocking()` or
-    `app.run()`. `clock` and `ids` are for tests; `lease` is how long (seconds) a process that died keeps its functions;
+    `app.run()`. `clock` and `ids` are for tests; `lease` is how long (seconds) a process that died keeps its share;
     `command_window` how long (seconds) a command id is remembered. Errors: `Misconfigured`, naming every fault.
     """
 
@@ -158,14 +159,15 @@ class App:
         view = self._view(part)
         if after is not None and not isinstance(after, Receipt):
             raise Invalid(f"bad after {after!r}: give the receipt that `send` returned")
+        place = row_key(key, tenant)
         if at is not None or by != "recorded":
             if after is not None:
                 raise Invalid("after= waits for what is new, at= asks for the past: leave one of them out")
             async with self.system.travel.rows(view, tenant, at, by, key) as store:
-                return await row_in(store, view, view.table, row_key(key, tenant))
+                return await row_in(store, view, view.table, place)
         if after is not None and after.position is not None and not view.inline:
-            await reached(self.system, self._worker, view, after.position, timeout)
-        return await get(self.system.store, self.system.serving, view, row_key(key, tenant))
+            await reached(self.system, self._worker, view, partition_of(*place), after.position, timeout)
+        return await get(self.system.store, self.system.serving, view, place)
 
     async def find(
         self,

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, seeds
+from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, scale, seeds, stops
 from tests.reliability.processes import Result
 
 CHECKS: dict[str, Callable[[Path], Result]] = {
     "kills": lambda folder: kills.kill_writers(folder, 200),
     "functions": lambda folder: functions.kill_functions(folder, 200),
+    "stops": lambda folder: stops.stop_owners(folder, 200),
+    "scale": lambda folder: scale.scale(folder, 6_000),
     "faults": faults.failing_calls,
     "forks": lambda folder: forks.kill_forks(folder, 200, 100_000),
     "races": lambda folder: races.one_winner(folder, 2_000),

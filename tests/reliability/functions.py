@@ -30,7 +30,7 @@ def kill_functions(folder: Path, rounds: int) -> Result:
     effects = [line.split() for line in outside.read_text().splitlines()]
     ids = figures.pop("ids")
     faults += [f"no effect of {missing}" for missing in ids - {line[0] for line in effects if line}]
-    faults += _out_of_order(effects)
+    faults += out_of_order(effects)
     shown = {"kills": rounds, "events": figures["events"], "effects": len(effects), "repeated": len(effects) - len(ids)}
     return Result("kill -9 on projections and handlers", shown, faults)
 
@@ -64,7 +64,7 @@ async def _compare(url: str, outside: Path, acknowledged: set[str]) -> tuple[dic
     return {"events": len(stored), "ids": ids}, faults
 
 
-def _out_of_order(effects: list[list[str]]) -> list[str]:
+def out_of_order(effects: list[list[str]]) -> list[str]:
     """Per stream, the first time each version took effect must rise."""
     newest: Counter[str] = Counter()
     faults = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, seeds
+from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, scale, seeds, stops
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -28,6 +28,16 @@ def test_nothing_is_lost_when_a_write_or_sync_fails(tmp_path: Path) -> None:
     result = faults.failing_calls(tmp_path, step=9, count=6)
     assert not result.faults
     assert int(str(result.figures["call sites"])) > 8
+
+
+def test_what_a_stopped_owner_writes_late_is_refused(tmp_path: Path) -> None:
+    result = stops.stop_owners(tmp_path, rounds=3, patience=20)  # this machine may be busy with other tests
+    assert not result.faults
+    assert result.figures["events"]
+
+
+def test_four_processes_share_the_work_of_one(tmp_path: Path) -> None:
+    assert not scale.scale(tmp_path, events=400, least=0).faults
 
 
 def test_one_of_eight_processes_wins(tmp_path: Path) -> None:

@@ -63,10 +63,11 @@ def test_marks(taken):
 
 
 def test_an_item_comes_back_from_its_row():
-    item = Item("handler.f", 7, 2, "k", "t", "a-1", 3, "a.b", DEAD, 4, 5, 6, "error", "c", "e", "who")
+    item = Item("handler.f", 7, 2, "k", "t", "a-1", 3, "a.b", DEAD, 4, 5, 6, "error", "c", "e", "who", partition=5)
     put = item.put()
     again = decode(Row(put.key, put.value, 3, put.position, put.index))
-    assert put.index == ("handler.f", None)
+    assert put.index == ("handler.f/0000000000000000007", None)
+    assert put.key.key == "handler.f/05/0000000000000000007/002"
     assert again.row == 3
     assert (again.function, again.position, again.index, again.status) == ("handler.f", 7, 2, DEAD)
 

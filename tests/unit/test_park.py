@@ -30,10 +30,10 @@ def test_a_fold_that_raises_parks_its_key_and_no_other(site):
             await app.settle()
             assert await rows(app, careful) == {"all": 5, "5": 10, "7": 7}
             letters = await app.dead_letters(careful)
-            assert [(one.key, one.type, one.version) for one in letters] == [
+            assert {(one.key, one.type, one.version) for one in letters} == {
                 ("all", "account.deposited", 3),
                 ("13", "account.deposited", 3),
-            ]
+            }
             assert "ZeroDivisionError: thirteen" in letters[0].error
             for ask in (app.replay, app.discard):
                 with pytest.raises(Invalid, match="projection"):

@@ -5,8 +5,9 @@ import threading
 
 from foldlog import Backoff, Decider, Send, command, event, handler, limits, projection
 from foldlog.flow import deadletter
-from foldlog.flow.lease import CHECKPOINTS, Lease, decode
-from foldlog.ports.store import Batch, Put, RowKey
+from foldlog.flow.lease import CHECKPOINTS, Lease, checkpoint_key, decode
+from foldlog.flow.partition import ALL, partition_of
+from foldlog.ports.store import Batch, Put
 from foldlog.testing.kit import FakeClock
 from tests.unit.bank import Deposit, Open, Opened, account
 from tests.unit.site import until
@@ -49,7 +50,7 @@ def test_a_handler_that_hides_its_cancellation_runs_again_after_a_lost_lease(sit
         async with site.app([account, stubborn], lease=0.1) as app:
             await app.send(account, "1", Open("ann"))
             await until(lambda: calls)
-            store, key = app.system.store, RowKey("", "handler.stubborn")
+            store, key = app.system.store, checkpoint_key("handler.stubborn", partition_of("", "1"))
             row = (await store.get(CHECKPOINTS, [key]))[key]
             free = row.value.replace(decode(row).owner.encode(), b"")
             await store.commit(Batch(rows=[Put(CHECKPOINTS, key, free, if_version=row.version)]))
@@ -174,12 +175,13 @@ def test_a_lease_that_nobody_renews_is_free_however_the_clock_is_set(site):
         async with site.app([account]).open(functions=False) as app:
             clock = Watch()
             one, two = (Lease(app.system.store, clock, "f", name, 0.05) for name in ("one", "two"))
-            assert await one.acquire(0) == 0
+            await one.look()
+            assert await one.take(ALL, 0)
             clock.time -= 3_600_000_000
-            assert one.due()
-            assert 0 < await two.acquire(0) <= 0.05
+            assert one.lagging(dict.fromkeys(ALL, 0)) == list(ALL)
+            assert all(0 < held.left <= 0.05 for held in (await two.look()).values())
             await asyncio.sleep(0.06)  # the lease's time on the machine's own monotonic clock
-            assert await two.acquire(0) == 0
+            assert all(held.left == 0 for held in (await two.look()).values())
 
     asyncio.run(main())
 

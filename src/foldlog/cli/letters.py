@@ -36,7 +36,7 @@ def dead_letters(context: click.Context, target: str, url: str) -> None:
     Examples:
       foldlog dead-letters sqlite:bank.db list
       foldlog dead-letters sqlite:bank.db replay --function greet
-      foldlog dead-letters bank.py discard handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py discard handler.greet/09/0000000000000000007/000
     """
     context.obj = target, url
 
@@ -89,8 +89,8 @@ def show(place: Place, id: str, as_test: bool, machine: bool) -> None:
     you share or commit it.
 
     Examples:
-      foldlog dead-letters bank.py show handler.greet/0000000000000000007/000
-      foldlog dead-letters bank.py show handler.greet/0000000000000000007/000 --as-test > test_greet.py
+      foldlog dead-letters bank.py show handler.greet/09/0000000000000000007/000
+      foldlog dead-letters bank.py show handler.greet/09/0000000000000000007/000 --as-test > test_greet.py
     """
     if as_test:
         _print_test(place, id, machine)
@@ -116,7 +116,7 @@ def replay(place: Place, /, machine: bool, **which: Any) -> None:
     A projection's rows cannot be replayed: mend the fold and give the projection a new version.
 
     Examples:
-      foldlog dead-letters bank.py replay handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py replay handler.greet/09/0000000000000000007/000
       foldlog dead-letters bank.py replay --function greet --type account.opened
       foldlog dead-letters bank.py replay --all
     """
@@ -130,7 +130,7 @@ def discard(place: Place, /, machine: bool, **which: Any) -> None:
     """Give dead letters up for good: the one with ID, or those that match. What waits behind them goes on.
 
     Examples:
-      foldlog dead-letters bank.py discard handler.greet/0000000000000000007/000
+      foldlog dead-letters bank.py discard handler.greet/09/0000000000000000007/000
       foldlog dead-letters bank.py discard --key 17
     """
     _request(place, deadletter.discard, "discarded", machine, which)

@@ -4,7 +4,10 @@ execute     a command is decided and its events committed
 state       … on what: the fold of a stream or of what a scope finds
 snapshot    … saved, for long streams: trusted only where nothing has changed
 subscribe   pages of events up to the safe head, in order, nothing skipped
-lease       who runs a function, and up to where it came: the checkpoint's row
+partition   which partition a key belongs to, and which partitions a process should hold
+members     which processes run a function: their heartbeats
+lease       who holds a partition, and up to where it came: the checkpoint's row
+index       how a field of a row stands in an index
 view        a projection made ready: its table, its codec, its events
 project     pages folded into rows, committed together with the checkpoint
 stale       which rows lack an event, because their fold failed
@@ -20,7 +23,8 @@ gate        … and the lanes that wait meanwhile
 window      the events that are in memory
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 outbox      the commands it answered with, sent from their rows
-deliver     events to handlers: order per key, retries, marks
+lanes       what each key has to do, worked off in order: attempts, retries, what is finished
+deliver     events to handlers: what comes in, what partitions come and go, what operators ask for
 reading     what can be read back: rows of a view, events of the log
 travel      the same as of a position or a time: folded from the cut log
 deadletter  what an operator sees of it: list, replay, discard

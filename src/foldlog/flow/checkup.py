@@ -11,7 +11,7 @@ from foldlog.errors import Corrupt, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.attempt import Effect
 from foldlog.flow.fork import forked
-from foldlog.flow.lease import Checkpoint, checkpoints, function_of
+from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
 from foldlog.flow.state import Decision
 from foldlog.flow.view import View
 from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding
@@ -38,7 +38,7 @@ async def examine(store: Store, now: int, parts: Parts | None, below: Examined) 
     origin = f", forked from log {fork.log} at position {fork.position}" if fork else ""
     found = [Finding("log", OK, f"{store.identity.log}, epoch {store.identity.epoch}{origin}")]
     head = await store.head()
-    found += _leases(store, await checkpoints(store), head, now, parts)
+    found += _leases(store, await all_checkpoints(store), head, now, parts)
     found += await _backlog(store, now)
     if parts is not None:
         found += await _kinds(store, below, parts.schemas)

@@ -11,6 +11,7 @@ from foldlog import limits
 from foldlog.errors import Invalid, NotFound, Unavailable
 from foldlog.flow import inbox, serving
 from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.partition import ALL
 from foldlog.flow.serving import VIEWS, Served
 from foldlog.flow.stale import unmark
 from foldlog.model.clock import Clock
@@ -28,7 +29,9 @@ async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) 
     function = table_name(name, version)
     lease = Lease(store, clock, function, owner)
     await _refuse_current(store, name, version)
-    if wait := await lease.acquire(0):
+    holders = await lease.look()
+    wait = max(one.left for one in holders.values())
+    if wait or not await lease.take(ALL, 0):
         held = await checkpoint(store, function)
         who = held.owner if held else "another process"
         if found.dropping:
@@ -64,7 +67,11 @@ async def _letters(store: Store, lease: Lease, function: str) -> int:
         stale = unmark(function, RowKey(item.tenant, item.key))
         marks[stale.key] = stale
         if len(letters) == limits.FIND_MAX // 2:
-            await lease.commit([*letters, *marks.values()], lease.position)
+            await lease.commit([*letters, *marks.values()], _positions(lease))
             count, letters, marks = count + len(letters), [], {}
-    await lease.commit([*letters, *marks.values()], lease.position)
+    await lease.commit([*letters, *marks.values()], _positions(lease))
     return count + len(letters)
+
+
+def _positions(lease: Lease) -> dict[int, int]:
+    return {number: lease.position(number) for number in lease.held}

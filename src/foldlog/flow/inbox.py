@@ -1,4 +1,4 @@
-"""What a function has yet to do, as rows: one row an item, above and below its checkpoint.
+"""What a function has yet to do, as rows: one row an item, above and below the checkpoint of its partition.
 
 An event that goes right leaves no row behind: the checkpoint passes it. A row is there for
 
@@ -7,19 +7,22 @@ An event that goes right leaves no row behind: the checkpoint passes it. A row i
     dead       a dead letter
     discarded  a dead letter that an operator let go of, until the function's owner has seen it
 
-Only the function's owner writes rows that are not dead, under its lease; only operators write dead ones, on condition
+Only the partition's owner writes rows that are not dead, under its lease; only operators write dead ones, on condition
 of the row's version. So the two never race.
 """
 
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
 from foldlog import limits
+from foldlog.errors import Corrupt
+from foldlog.flow.partition import ALL
 from foldlog.model.message import Recorded
+from foldlog.model.query import Query
 from foldlog.ports.store import Delete, IndexValue, Put, Range, Row, RowKey, Store, Table
 
 log = logging.getLogger("foldlog.deliver")
@@ -63,11 +66,12 @@ class Item(msgspec.Struct, eq=False):
     command: Command | None = None
     operator: bool = False
     row: int = 0
+    partition: int = 0
 
     @property
     def row_key(self) -> RowKey:
-        """Where it stands: items of a function in order of the log."""
-        return RowKey("", f"{self.function}/{self.position:019d}/{self.index:03d}")
+        """Where it stands: items of a partition in order of the log."""
+        return RowKey("", f"{self.function}/{self.partition:02d}/{self.position:019d}/{self.index:03d}")
 
     def follow(self, event: Recorded[Any]) -> None:
         """Keep what a command that follows needs of the event's envelope."""
@@ -82,8 +86,9 @@ class Item(msgspec.Struct, eq=False):
 
     def put(self, if_version: int | None = None) -> Put:
         """The row that keeps it as it is now."""
-        dead: IndexValue = self.function if self.status == DEAD else None
-        operator: IndexValue = self.function if self.operator else None
+        place = f"{self.function}/{self.position:019d}"  # in order of the log, whatever the partition
+        dead: IndexValue = place if self.status == DEAD else None
+        operator: IndexValue = place if self.operator else None
         self.row += 1
         value = msgspec.json.encode(self)
         return Put(INBOX, self.row_key, value, if_version, position=self.position, index=(dead, operator))
@@ -134,11 +139,26 @@ def decode(row: Row) -> Item:
     return item
 
 
-async def items(store: Store, function: str) -> AsyncIterator[Item]:
-    """All rows of a function, in order of the log."""
+async def event(store: Store, item: Item) -> Recorded[Any]:
+    """The event that an item is about. Errors: `Corrupt` where the log does not have it any more."""
+    page = await store.read(Query(), item.position - 1, 1)
+    if not page.events or page.events[0].position != item.position:
+        raise Corrupt(f"{item.stream}: the event at position {item.position} is gone from the log")
+    return page.events[0]
+
+
+async def items(store: Store, function: str, partitions: Sequence[int] = ALL) -> AsyncIterator[Item]:
+    """All rows of a function's partitions, each partition's in order of the log."""
+    whole = len(partitions) == len(ALL)
+    for prefix in [f"{function}/"] if whole else [f"{function}/{number:02d}/" for number in partitions]:
+        async for item in _under(store, prefix):
+            yield item
+
+
+async def _under(store: Store, prefix: str) -> AsyncIterator[Item]:
     after: Row | None = None
     while True:
-        span = Range(low=f"{function}/", high=f"{function}/~", after=after, limit=limits.FIND_MAX)
+        span = Range(low=prefix, high=f"{prefix}~", after=after, limit=limits.FIND_MAX)
         rows, more = await store.scan(INBOX, span)
         for row in rows:
             yield decode(row)
@@ -160,6 +180,6 @@ async def all_items(store: Store) -> AsyncIterator[Item]:
 
 async def marked(store: Store, index: str, function: str | None, limit: int, after: Row | None = None) -> list[Row]:
     """Rows that stand in the index "dead" or "operator", of one function or of all."""
-    low, high = (function, function) if function else ("", "~")
+    low, high = (f"{function}/", f"{function}/~") if function else ("", "~")
     rows, _ = await store.scan(INBOX, Range(index=index, low=low, high=high, after=after, limit=limit))
     return rows

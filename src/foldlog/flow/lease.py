@@ -1,16 +1,18 @@
-"""Who runs a function, and up to where it came: one row, {owner, until, position}, the checkpoint and the lease.
+"""Who runs a function's partitions, and up to where each came: a row a partition, the checkpoint and the lease.
 
 Every checkpoint renews the lease. A takeover raises the row's version, so a stale owner's next checkpoint fails, and
-with it everything that was to be committed in the same batch.
+with it everything that was to be committed in the same batch. So whatever belongs to a partition is committed together
+with its checkpoint.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from foldlog import limits
 from foldlog.errors import Conflict, Misconfigured
+from foldlog.flow.partition import ALL, Holder
 from foldlog.model.clock import Clock
 from foldlog.ports.store import Batch, Delete, Put, Range, Row, RowChange, RowKey, Store, Table
 
@@ -32,14 +34,28 @@ def decode(row: Row) -> Checkpoint:
     return msgspec.json.decode(row.value, type=Checkpoint)
 
 
+def checkpoint_key(function: str, partition: int) -> RowKey:
+    """Where the checkpoint of a function's partition stands."""
+    return RowKey("", f"{function}/{partition:02d}")
+
+
+async def checkpoints(store: Store, function: str) -> dict[int, Checkpoint]:
+    """The checkpoints of a function's partitions as anybody may read them; empty before its first run."""
+    keys = {checkpoint_key(function, number): number for number in ALL}
+    found = await store.get(CHECKPOINTS, list(keys))
+    return {keys[key]: decode(row) for key, row in found.items()}
+
+
 async def checkpoint(store: Store, function: str) -> Checkpoint | None:
-    """A function's checkpoint as anybody may read it, or None before its first run."""
-    key = RowKey("", function)
-    row = (await store.get(CHECKPOINTS, [key])).get(key)
-    return decode(row) if row else None
+    """The lowest of a function's checkpoints, or None before its first run: it has seen everything up to there.
+
+    A partition that no event concerned may lag behind what its owner has seen by `limits.CHECKPOINT` seconds.
+    """
+    found = await checkpoints(store, function)
+    return min(found.values(), key=lambda one: one.position, default=None)
 
 
-async def checkpoints(store: Store) -> dict[str, Checkpoint]:
+async def all_checkpoints(store: Store) -> dict[str, Checkpoint]:
     """The checkpoints of all functions that ever ran, by the keys of their rows."""
     found: dict[str, Checkpoint] = {}
     after: Row | None = None
@@ -56,98 +72,173 @@ def function_of(key: str) -> str:
     return key.partition("/")[0]
 
 
+def _here() -> float:
+    """This process's own monotonic clock, which a simulation stands in for."""
+    return asyncio.get_running_loop().time()
+
+
+class _Held:
+    """A partition's row as its owner last wrote it."""
+
+    __slots__ = ("position", "renewed", "renewed_here", "version")
+
+    def __init__(self, version: int, position: int, renewed: int) -> None:
+        self.version, self.position, self.renewed = version, position, renewed
+        self.renewed_here = _here()
+
+
 class Lease:
-    """One owner's hold on one function. Not shared between tasks that commit at the same time."""
+    """One owner's hold on partitions of one function.
+
+    Its commits go one after the other, whoever asks for them: each is on condition of what the one before it wrote.
+    """
 
     def __init__(self, store: Store, clock: Clock, function: str, owner: str, seconds: float = limits.LEASE) -> None:
         self._store, self._clock, self.function, self._owner, self._seconds = store, clock, function, owner, seconds
-        self._version = 0
-        self._renewed = 0
-        self._seen = (0, 0.0)
-        self.position = 0
+        self._held: dict[int, _Held] = {}
+        self._rows: dict[int, tuple[int, int]] = {}
+        self._seen: dict[int, tuple[int, float]] = {}
+        self._turn = asyncio.Lock()
 
     @property
-    def fence(self) -> int:
+    def held(self) -> list[int]:
+        """The partitions that are ours."""
+        return sorted(self._held)
+
+    def holds(self, partition: int) -> bool:
+        """Whether a partition is ours, as far as this process knows."""
+        return partition in self._held
+
+    def fence(self, partition: int) -> int:
         """Rises with every owner and every checkpoint; for systems outside that can refuse a late writer."""
-        return self._version
+        return self._held[partition].version
 
-    @property
-    def renew_every(self) -> float:
-        """Seconds after which an idle owner renews."""
-        return self._seconds / 3
+    def position(self, partition: int) -> int:
+        """A partition's checkpoint as it is stored."""
+        return self._held[partition].position
 
     @property
     def idle(self) -> float:
         """Seconds for which an owner may wait before it looks whether it must renew."""
-        return min(limits.CHECKPOINT, self.renew_every)
+        return min(limits.CHECKPOINT, self._seconds / 3)
 
-    def overtaken(self, position: int) -> bool:
-        """Whether the checkpoint has long enough been behind `position`, though nothing else needed a commit."""
-        return position > self.position and self._passed(limits.CHECKPOINT)
+    def lagging(self, positions: Mapping[int, int]) -> list[int]:
+        """Those of `positions` that need a commit though nothing of theirs changed: they must be renewed, or their
+        checkpoint has long enough been behind. When one must be renewed all are, in the same commit."""
+        held = {number: self._held[number] for number in positions}
+        if any(self._passed(one, self._seconds / 3) for one in held.values()):
+            return list(held)
+        return [
+            number
+            for number, one in held.items()
+            if positions[number] > one.position and self._passed(one, limits.CHECKPOINT)
+        ]
 
-    def due(self) -> bool:
-        """Whether an idle owner should renew now."""
-        return self._passed(self.renew_every)
+    def _passed(self, held: _Held, seconds: float) -> bool:
+        # By both clocks that others may judge by; one that was set back tells nothing.
+        since = self._clock.now() - held.renewed
+        return since > seconds * 1e6 or since < 0 or _here() - held.renewed_here > seconds
 
-    def _passed(self, seconds: float) -> bool:
-        since = self._clock.now() - self._renewed
-        return since > seconds * 1e6 or since < 0  # a clock that was set back tells nothing
+    def forget(self) -> None:
+        """Nothing is ours any more, whatever the rows say: after a lost lease."""
+        self._held.clear()
 
-    async def acquire(self, first: int) -> float:
-        """Take the lease: 0 when it is ours, else the seconds until it may be free.
+    async def look(self) -> dict[int, Holder]:
+        """Who holds each partition now. Errors: `Misconfigured` where a checkpoint belongs to another log."""
+        keys = {checkpoint_key(self.function, number): number for number in ALL}
+        found = await self._store.get(CHECKPOINTS, list(keys))
+        holders: dict[int, Holder] = {}
+        self._rows = {}
+        for key, number in keys.items():
+            row = found.get(key)
+            holders[number] = Holder("", 0) if row is None else self._holder(number, row)
+        return holders
 
-        `first` is the position at which a function begins that never ran. Errors: `Misconfigured` where the checkpoint
-        belongs to another log.
-        """
-        key = RowKey("", self.function)
-        row = (await self._store.get(CHECKPOINTS, [key])).get(key)
-        self._version, self.position = 0, first
-        if row is not None:
-            held = decode(row)
-            identity = self._store.identity
-            if (held.log, held.epoch) != (identity.log, identity.epoch):
-                raise Misconfigured(
-                    f"the checkpoint of {self.function} belongs to another log ({held.log}, epoch {held.epoch}); its "
-                    "position means nothing here"
-                )
-            left = min((held.until - self._clock.now()) / 1e6, self._unchanged(row.version))
-            if held.owner not in {"", self._owner} and left > 0:
-                return left
-            self._version, self.position = row.version, held.position
-        try:
-            await self.commit([], self.position)
-        except Conflict:
-            return self.renew_every
-        return 0
+    def _holder(self, number: int, row: Row) -> Holder:
+        held, identity = decode(row), self._store.identity
+        if (held.log, held.epoch) != (identity.log, identity.epoch):
+            raise Misconfigured(
+                f"the checkpoint of {self.function} belongs to another log ({held.log}, epoch {held.epoch}); its "
+                "position means nothing here"
+            )
+        self._rows[number] = row.version, held.position
+        if self.holds(number):
+            return Holder(self._owner, self._seconds)
+        if held.owner in {"", self._owner}:
+            return Holder("", 0)  # ours, but from a run that is over: to be taken like any other
+        left = min((held.until - self._clock.now()) / 1e6, self._unchanged(number, row.version))
+        return Holder(held.owner, max(0.0, left))
 
-    def _unchanged(self, version: int) -> float:
+    def _unchanged(self, number: int, version: int) -> float:
         """Seconds until a row that nobody renews is free by this process's own monotonic clock, whatever clocks say."""
-        now = asyncio.get_running_loop().time()
-        if self._seen[0] != version:
-            self._seen = version, now
-        return self._seen[1] + self._seconds - now
+        seen = self._seen.get(number)
+        if seen is None or seen[0] != version:
+            seen = self._seen[number] = version, _here()
+        return seen[1] + self._seconds - _here()
 
-    async def commit(self, rows: Sequence[RowChange], position: int) -> None:
-        """Commit rows and the checkpoint together. Errors: `Conflict` when the lease was lost: nothing is stored."""
-        await self._commit(rows, position, self._owner)
+    async def take(self, partitions: Iterable[int], first: int) -> bool:
+        """Take partitions as they were at the last look; False when somebody else was faster: then look again.
+
+        `first` is the position at which a function begins that never ran: then all its checkpoints are made, those that
+        are not taken for others to take, so that every partition begins at the same position.
+        """
+        wanted, puts = list(partitions), []
+        for number in ALL:
+            version, position = self._rows.get(number, (0, first))
+            if number in wanted:
+                puts.append(self._put(number, version, position, self._owner))
+            elif number not in self._rows:
+                puts.append(self._put(number, 0, first, ""))
+        async with self._turn:
+            try:
+                await self._store.commit(Batch(rows=puts))
+            except Conflict:
+                return False
+            for number in wanted:
+                version, position = self._rows.get(number, (0, first))
+                self._held[number] = _Held(version + 1, position, self._clock.now())
+        return True
+
+    async def commit(self, rows: Sequence[RowChange], positions: Mapping[int, int]) -> None:
+        """Commit rows and the checkpoints of their partitions together; a checkpoint never goes back.
+
+        Errors: `Conflict` when one of the leases was lost: nothing is stored.
+        """
+        async with self._turn:
+            upto = {number: max(position, self._held[number].position) for number, position in positions.items()}
+            puts = [self._put(number, self._held[number].version, at, self._owner) for number, at in upto.items()]
+            await self._store.commit(Batch(rows=[*rows, *puts]))
+            now = self._clock.now()
+            for number, position in upto.items():
+                self._held[number] = _Held(self._held[number].version + 1, position, now)
+
+    async def release(self, positions: Mapping[int, int]) -> None:
+        """Let partitions go at these positions, so that the next owner need not wait. Errors: `Conflict`."""
+        if not positions:
+            return
+        async with self._turn:
+            puts = []
+            for number, position in positions.items():
+                held = self._held[number]
+                puts.append(self._put(number, held.version, max(position, held.position), ""))
+            await self._store.commit(Batch(rows=puts))
+            for number in positions:
+                del self._held[number]
 
     async def remove(self, rows: Sequence[RowChange]) -> None:
-        """Commit rows and forget the function: whoever runs it next begins anew. Errors: as for `commit`."""
-        gone = Delete(CHECKPOINTS, RowKey("", self.function), self._version)
-        await self._store.commit(Batch(rows=[*rows, gone]))
+        """Commit rows and forget the function, all of whose partitions are ours: whoever runs it next begins anew.
 
-    async def release(self) -> None:
-        """Let go, so that the next owner need not wait."""
-        await self._commit((), self.position, "")
+        Errors: `Conflict`.
+        """
+        async with self._turn:
+            gone = [
+                Delete(CHECKPOINTS, checkpoint_key(self.function, one), self._held[one].version) for one in self._held
+            ]
+            await self._store.commit(Batch(rows=[*rows, *gone]))
+            self._held.clear()
 
-    async def _commit(self, rows: Sequence[RowChange], position: int, owner: str) -> None:
-        await self._store.commit(Batch(rows=[*rows, self._put(position, owner)]))
-        self._version += 1
-        self._renewed = self._clock.now()
-        self.position = position
-
-    def _put(self, position: int, owner: str) -> Put:
+    def _put(self, number: int, version: int, position: int, owner: str) -> Put:
         until = self._clock.now() + int(self._seconds * 1e6) if owner else 0
         identity = self._store.identity
         value = msgspec.json.encode(Checkpoint(position, owner, until, identity.log, identity.epoch))
-        return Put(CHECKPOINTS, RowKey("", self.function), value, if_version=self._version, position=position)
+        return Put(CHECKPOINTS, checkpoint_key(self.function, number), value, if_version=version, position=position)

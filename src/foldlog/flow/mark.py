@@ -1,4 +1,4 @@
-"""What a handler has done, made durable: marks and outbox rows in one commit with the checkpoint."""
+"""What a handler has done, made durable: marks and outbox rows in one commit with their checkpoints."""
 
 import asyncio
 from collections import deque
@@ -10,16 +10,20 @@ from foldlog.flow.inbox import DONE, Item
 from foldlog.flow.lease import Lease
 from foldlog.ports.store import RowChange, RowKey
 
-Answer = tuple[Callable[[], list[RowChange]], int, asyncio.Future[None]]
+_NOBODY = -1
+Answer = tuple[int, Callable[[], list[RowChange]], int, asyncio.Future[None]]
 
 
 class Marks:
-    """Which events above the checkpoint are done: as long as none is missing below, the checkpoint says it all."""
+    """Which of a partition's events above its checkpoint are done: as long as none is missing below, the checkpoint
+    says it all. `cursor` is up to where its events were read, `known` are those above it that have a row."""
 
-    def __init__(self, function: str, position: int) -> None:
-        self._function = function
+    def __init__(self, function: str, position: int, partition: int = 0) -> None:
+        self._function, self._partition = function, partition
         self.cursor = position
+        self.known: set[int] = set()
         self.written: set[int] = set()
+        self.touched = False
         self._open: deque[int] = deque()
         self._finished: set[int] = set()
         self._plain: list[int] = []
@@ -35,6 +39,7 @@ class Marks:
 
     def finish(self, position: int, *, plain: bool) -> None:
         """An event is done; `plain` where it has no row of its own."""
+        self.touched = True
         self._finished.add(position)
         if plain:
             self._plain.append(position)
@@ -48,25 +53,71 @@ class Marks:
     def settle(self, changes: dict[RowKey, RowChange]) -> int:
         """Add the marks to write and to clear to `changes`; returns the new checkpoint."""
         low = self.low()
+        self.touched = False
         plain, self._plain = self._plain, []
         for position in plain:
             if position > low:
-                mark = Item(self._function, position, 0, "", status=DONE)
+                mark = Item(self._function, position, 0, "", status=DONE, partition=self._partition)
                 changes[mark.row_key] = mark.put()
                 self.written.add(position)
         for position in [one for one in self.written if one <= low]:
-            mark = Item(self._function, position, 0, "")
+            mark = Item(self._function, position, 0, "", partition=self._partition)
             changes[mark.row_key] = mark.delete()
             self.written.discard(position)
         return low
 
 
-class Committer:
-    """Writes whatever has come together since its last commit. `stored` is told the checkpoint after each."""
+class Board:
+    """The marks of all partitions that are held."""
 
-    def __init__(self, lease: Lease, marks: Marks, stored: Callable[[int], None]) -> None:
-        self._lease, self._marks, self._stored = lease, marks, stored
-        self._changes: dict[RowKey, RowChange] = {}
+    def __init__(self, function: str) -> None:
+        self._function = function
+        self.parts: dict[int, Marks] = {}
+
+    def join(self, partition: int, position: int) -> Marks:
+        """A partition is held from now on, and done up to `position`."""
+        marks = self.parts[partition] = Marks(self._function, position, partition)
+        return marks
+
+    def opened(self) -> int:
+        """How many events are in flight in all partitions."""
+        return sum(marks.opened() for marks in self.parts.values())
+
+    def takes(self, partition: int, position: int) -> bool:
+        """Whether an event that was read is to be done now: held here, not read before, and without a row."""
+        marks = self.parts.get(partition)
+        if marks is None or position <= marks.cursor:
+            return False
+        if position in marks.known:
+            marks.known.discard(position)
+            marks.cursor = position
+            return False
+        return True
+
+    def read(self, upto: int) -> None:
+        """Every partition's events were read up to here."""
+        for marks in self.parts.values():
+            marks.cursor = max(marks.cursor, upto)
+
+    def cursor(self) -> int:
+        """Up to where the events of every partition were read."""
+        return min((marks.cursor for marks in self.parts.values()), default=0)
+
+    def low(self) -> int:
+        """The position up to which everything of every partition is done or has a row."""
+        return min(self.lows().values(), default=0)
+
+    def lows(self) -> dict[int, int]:
+        """The same for each partition."""
+        return {number: marks.low() for number, marks in self.parts.items()}
+
+
+class Committer:
+    """Writes whatever has come together since its last commit. `stored` is called after each."""
+
+    def __init__(self, lease: Lease, board: Board, stored: Callable[[], None]) -> None:
+        self._lease, self._board, self._stored = lease, board, stored
+        self._changes: dict[RowKey, tuple[int, RowChange]] = {}
         self._answers: deque[Answer] = deque()
         self._dirty = asyncio.Event()
         self._flushing = self._closed = self._ended = False
@@ -80,20 +131,21 @@ class Committer:
         """Something was finished: the checkpoint may rise."""
         self._dirty.set()
 
-    def add(self, change: RowChange) -> None:
-        """Store a change, with what was finished before it; nobody waits for it."""
-        self._changes[change.key] = change
+    def add(self, partition: int, change: RowChange) -> None:
+        """Store a partition's change, with what was finished before it; nobody waits for it."""
+        self._changes[change.key] = partition, change
         self._dirty.set()
 
-    async def store(self, changes: Callable[[], list[RowChange]], weight: int = 0) -> None:
-        """Return when `changes` are stored. They are asked for when their commit begins, together with their marks.
+    async def store(self, partition: int, changes: Callable[[], list[RowChange]], weight: int = 0) -> None:
+        """Return when a partition's `changes` are stored, on condition that it is still held: else the caller is
+        cancelled. They are asked for when their commit begins, together with their marks.
 
         `weight` is about how many bytes they have: heavy answers go into commits of their own.
         """
         if self._ended:
             raise asyncio.CancelledError
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answers.append((changes, weight, future))
+        self._answers.append((partition, changes, weight, future))
         self._dirty.set()
         await future
 
@@ -110,32 +162,41 @@ class Committer:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._lease.idle):
                         await self._dirty.wait()
-                finished = self._dirty.is_set()
                 self._flushing = True
                 self._dirty.clear()
-                low = await self._flush(finished)
+                await self._flush()
                 self._flushing = False
-                self._stored(low)
+                self._stored()
         finally:
             self._ended = True
-            for _, _, future in self._answers:
+            for *_, future in self._answers:
                 future.cancel()
 
-    async def _flush(self, finished: bool) -> int:
-        changes, self._changes = self._changes, {}
-        waiting: list[asyncio.Future[None]] = []
-        room = limits.BATCH_BYTES // 2
-        while self._answers and (room > 0 or not waiting):
-            answer, weight, future = self._answers.popleft()
-            room -= weight
-            changes.update((change.key, change) for change in answer())
-            waiting.append(future)
+    async def settle(self) -> None:
+        """Return when everything that was finished before the call is stored."""
+        if self._ended:
+            raise asyncio.CancelledError
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers.append((_NOBODY, list, 0, future))
+        self._dirty.set()
+        await future
+
+    async def _flush(self) -> None:
+        changes, written, waiting = self._gather()
         if self._answers:
             self._dirty.set()
-        lease, low = self._lease, self._marks.settle(changes)
+        lease, lows = self._lease, {}
+        for number, marks in self._board.parts.items():
+            before, touched = len(changes), marks.touched
+            low = lows[number] = marks.settle(changes)
+            if len(changes) > before or (touched and low > lease.position(number)):
+                written.add(number)
+        written.update(lease.lagging(lows))
+        if self._closed:  # the next owner goes on where this one has come
+            written.update(one for one, low in lows.items() if low > lease.position(one))
         try:
-            if changes or (finished and low > lease.position) or lease.overtaken(low) or lease.due():
-                await lease.commit(list(changes.values()), low)
+            if written:
+                await lease.commit(list(changes.values()), {one: lows[one] for one in written})
         except BaseException:
             for future in waiting:
                 future.cancel()
@@ -143,4 +204,22 @@ class Committer:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-        return low
+
+    def _gather(self) -> tuple[dict[RowKey, RowChange], set[int], list[asyncio.Future[None]]]:
+        held, added = self._board.parts, self._changes
+        self._changes = {}
+        changes = {key: change for key, (number, change) in added.items() if number in held}
+        written = {number for number, _ in added.values() if number in held}
+        waiting: list[asyncio.Future[None]] = []
+        room = limits.BATCH_BYTES // 2
+        while self._answers and (room > 0 or not waiting):
+            number, answer, weight, future = self._answers.popleft()
+            if number != _NOBODY and number not in held:
+                future.cancel()  # let go in the meantime: its next owner does it again
+                continue
+            room -= weight
+            changes.update((change.key, change) for change in answer())
+            waiting.append(future)
+            if number != _NOBODY:
+                written.add(number)
+        return changes, written, waiting

@@ -1,15 +1,17 @@
 """Pages folded into rows: rows and checkpoint in one commit, so that each event counts exactly once."""
 
+import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from foldlog import limits
 from foldlog.errors import Corrupt, TooLarge, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.lease import Lease
+from foldlog.flow.partition import partition_of
 from foldlog.flow.stale import mark
-from foldlog.flow.subscribe import Fed
+from foldlog.flow.subscribe import Fed, Feed, Progress
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
 from foldlog.model.message import Draft, Recorded
@@ -68,31 +70,89 @@ class _Held:
 
 
 class Project:
-    """Folds the pages of one projection; one at a time, under a lease. A fold that fails is logged at `level`."""
+    """Folds the pages of one projection into the rows of the partitions that its lease holds; one page at a time.
 
-    def __init__(self, store: Store, view: View, clock: Clock, lease: Lease, level: int = logging.ERROR) -> None:
-        self._store, self._view, self._clock, self._lease, self._level = store, view, clock, lease, level
+    A fold that fails is logged at `level`.
+    """
+
+    def __init__(
+        self, store: Store, view: View, clock: Clock, lease: Lease, progress: Progress, level: int = logging.ERROR
+    ) -> None:
+        self._store, self._view, self._clock, self._lease, self._progress = store, view, clock, lease, progress
+        self._level, self._stale = level, dict[RowKey, Put]()
+        self._told = -1
         self._held: dict[RowKey, _Held] = {}
         self._parked: set[RowKey] = set()
         self._letters: list[Put] = []
-        self._stale: dict[RowKey, Put] = {}
+        self._touched: set[int] = set()
+        self._one = asyncio.Lock()
+        self._turn = asyncio.Event()
+        self.seen: dict[int, int] = {}
+        """Up to where each partition has come, which may be further than its checkpoint says."""
 
-    async def begin(self) -> None:
-        """Forget what was held under an earlier lease; learn which keys are parked."""
-        self._held.clear()
-        self._parked = set()
-        async for item in inbox.items(self._store, self._view.name):
-            self._parked.add(RowKey(item.tenant, item.key))
+    def settled(self, head: int) -> bool:
+        """Whether everything up to `head` is folded."""
+        return min(self.seen.values(), default=-1) >= head <= self._told
+
+    async def run(self, feed: Feed, stop: asyncio.Event, shown: Callable[[int], Awaitable[None]] | None = None) -> None:
+        """Fold pages until `stop`; `shown` is called after each, with its position, before anybody else hears of it.
+
+        Errors: `Conflict` when a lease was lost, `Unavailable`, `Corrupt`.
+        """
+        await self.join(self._lease.held)
+        stopping = asyncio.ensure_future(stop.wait())
+        stopping.add_done_callback(lambda _: self._turn.set())
+        try:
+            while not stop.is_set():
+                self._turn.clear()
+                async for fed in feed(min(self.seen.values(), default=0), self._turn):
+                    async with self._one:
+                        if self._turn.is_set():
+                            break  # read before a partition joined that has not come so far, or when all is over
+                        await self.page(fed)
+                    if shown is not None:
+                        await shown(fed.upto)
+                    self._tell()
+        finally:
+            stopping.cancel()
+
+    async def join(self, partitions: Sequence[int]) -> None:
+        """Work on partitions that the lease holds now, too; the log is read again from the lowest of them."""
+        async with self._one:
+            async for item in inbox.items(self._store, self._view.name, partitions):
+                self._parked.add(RowKey(item.tenant, item.key))
+            self.seen.update((number, self._lease.position(number)) for number in partitions)
+            self._turn.set()
+
+    async def leave(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Work on these partitions no more; returns up to where each has come, for its next owner."""
+        async with self._one:
+            self._held.clear()
+            self._parked = {key for key in self._parked if partition_of(*key) not in partitions}
+            seen = {number: self.seen.pop(number) for number in partitions}
+        self._progress.pulse()
+        return seen
+
+    def _tell(self) -> None:
+        self._told = min(self.seen.values(), default=0)
+        self._progress.advance(self._told)
+
+    async def note(self) -> None:
+        """Commit the checkpoints alone, up to where each partition has come. Errors: `Conflict`."""
+        async with self._one:
+            if late := {one: at for one, at in self.seen.items() if at > self._lease.position(one)}:
+                await self._lease.commit([], late)
 
     async def page(self, fed: Fed) -> None:
-        """Fold a page and commit its rows with the checkpoint. Errors: `Conflict` when the lease was lost."""
+        """Fold a page and commit its rows with their checkpoints. Errors: `Conflict` when a lease was lost."""
         if not fed.events:
-            if self._lease.overtaken(fed.upto) or self._lease.due():
-                await self._lease.commit([], fed.upto)
+            self._see(fed.upto)
+            if lagging := self._lease.lagging(self.seen):
+                await self._lease.commit([], {one: self.seen[one] for one in lagging})
             return
         parked = set(self._parked)
         try:
-            await self._lease.commit(await self._changes(fed.events), fed.upto)
+            await self._store_page(await self._changes(fed.events), fed.upto)
         except TooLarge as error:
             # More rows than one commit takes, and nothing was stored: half of the page, then the other half.
             self._parked = parked
@@ -102,10 +162,6 @@ class Project:
             self._held.clear()
             raise
 
-    async def note(self, position: int) -> None:
-        """Commit the checkpoint alone. Errors: `Conflict` when the lease was lost."""
-        await self._lease.commit([], position)
-
     async def _in_parts(self, fed: Fed, error: TooLarge) -> None:
         events, half = fed.events, len(fed.events) // 2
         if half:
@@ -113,42 +169,56 @@ class Project:
             await self.page(Fed(events[half:], fed.upto))
         else:
             self._letters, self._stale = [], {}
-            letter = self._park(self._row_of(events[0]), events[0], error)
-            await self._lease.commit([letter, *self._stale.values()], fed.upto)
+            place = min(self._touched)  # of the partitions that this event was too large for: the letter is theirs
+            self._touched = {place}
+            letter = self._park(self._row_of(events[0]), events[0], error, place)
+            await self._store_page([letter, *self._stale.values()], fed.upto)
+
+    async def _store_page(self, changes: list[RowChange], upto: int) -> None:
+        seen = {one: max(at, upto) for one, at in self.seen.items()}
+        if written := self._touched.union(self._lease.lagging(seen)):
+            await self._lease.commit(changes, {one: seen[one] for one in written})
+        self.seen = seen
+
+    def _see(self, upto: int) -> None:
+        self.seen = {one: max(at, upto) for one, at in self.seen.items()}
 
     async def _changes(self, events: Sequence[Recorded[Any]]) -> list[RowChange]:
         self._letters, self._stale = [], {}
+        self._touched = set()
         work = self._addressed(events)
         await self._fetch(work)
         changes: dict[RowKey, RowChange] = {}
-        dirty: dict[RowKey, Recorded[Any]] = {}
+        dirty: dict[RowKey, tuple[Recorded[Any], int]] = {}
         view, held = self._view, self._held
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
-        for key, event, data, fault in work:
+        for key, event, data, place, fault in work:
             if key in self._parked:
                 continue
             if fault is not None:
-                self._letters.append(self._park(key, event, fault))
+                self._letters.append(self._park(key, event, fault, place))
                 continue
             row = held[key]
             if inline and row.position >= event.version:
                 if row.value is None and row.version and row.position == event.version:
                     changes[key] = Delete(view.table, key, row.version)
+                    self._touched.add(place)
                 continue
             try:
                 row.value = fold(row.value, event if recorded else data)
             except Exception as error:
-                self._letters.append(self._park(key, event, error))
+                self._letters.append(self._park(key, event, error, place))
                 continue
             row.position = event.version if inline else event.position
-            dirty[key] = event
-        for key, event in dirty.items():
+            dirty[key] = event, place
+        for key, (event, place) in dirty.items():
             row = held[key]
+            self._touched.add(place)
             try:
                 changes[key] = view.change(key, row.value, row.position, row.version if inline else None)
             except Exception as error:
                 if key not in self._parked:
-                    self._letters.append(self._park(key, event, error))
+                    self._letters.append(self._park(key, event, error, place))
                 continue
             row.version += 1
         self._forget_some()
@@ -156,20 +226,28 @@ class Project:
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
-        view = self._view
-        decoded = not view.takes.recorded or not (view.projection.key is None or view.by_envelope)
+        view, seen, past = self._view, self.seen, 2**63
+        by_stream = view.projection.key is None
+        decoded = not view.takes.recorded or not (by_stream or view.by_envelope)
         for event in events:
+            if by_stream and event.position <= seen.get(partition_of(event.tenant, event.key), past):
+                continue  # another owner's, or seen before: not worth decoding
             try:
                 data = event.kind.decode(event.body) if decoded else None
                 keys = view.keys(event, data)
             except Exception as error:
                 if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
                     raise
-                work.append(
-                    _Work(self._row_of(event), event, None, error)
-                )  # parked in its turn: what came before it still counts
+                key = self._row_of(event)
+                place = partition_of(*key)
+                if event.position > seen.get(place, past):
+                    # Parked in its turn: what came before it still counts.
+                    work.append(_Work(key, event, None, place, error))
                 continue
-            work += [_Work(key, event, data) for key in keys]
+            for key in keys:
+                place = partition_of(*key)
+                if event.position > seen.get(place, past):
+                    work.append(_Work(key, event, data, place))
         return work
 
     def _row_of(self, event: Recorded[Any]) -> RowKey:
@@ -179,21 +257,24 @@ class Project:
     async def _fetch(self, work: Sequence["_Work"]) -> None:
         if self._view.inline:
             self._held.clear()  # the senders write these rows too
-        missing = {one.key: one.event for one in reversed(work) if one.fault is None and one.key not in self._held}
+        missing = {
+            one.key: (one.event, one.place) for one in reversed(work) if one.fault is None and one.key not in self._held
+        }
         found = await self._store.get(self._view.table, list(missing)) if missing else {}
-        for key, event in missing.items():
+        for key, (event, place) in missing.items():
             row = found.get(key)
             try:
                 value = self._view.decode(row)
             except Undecodable as error:
                 if key not in self._parked:
-                    self._letters.append(self._park(key, event, error))
+                    self._letters.append(self._park(key, event, error, place))
                 continue
             self._held[key] = _Held(value, row.position if row else 0, row.version if row else 0)
 
-    def _park(self, key: RowKey, event: Recorded[Any], error: Exception) -> Put:
+    def _park(self, key: RowKey, event: Recorded[Any], error: Exception, place: int) -> Put:
         if key.key:
             self._parked.add(key)
+        self._touched.add(place)
         index = sum(letter.position == event.position for letter in self._letters)
         row_mark = mark(self._view.name, key, event.position)
         self._stale[row_mark.key] = row_mark
@@ -222,6 +303,7 @@ class Project:
             error=inbox.told(error),
             correlation=event.meta.correlation,
             event_id=event.id,
+            partition=place,
         ).put()
 
     def _forget_some(self) -> None:
@@ -234,4 +316,5 @@ class _Work(NamedTuple):
     key: RowKey
     event: Recorded[Any]
     data: Any
+    place: int
     fault: Exception | None = None

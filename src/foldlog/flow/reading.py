@@ -8,9 +8,10 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Invalid, Undecodable
+from foldlog.flow.index import index_value
 from foldlog.flow.serving import Serving
 from foldlog.flow.stale import stale
-from foldlog.flow.view import View, field_of, index_value
+from foldlog.flow.view import View, field_of
 from foldlog.model.message import Recorded
 from foldlog.model.query import Query
 from foldlog.model.stream import check_limit, check_tenant, check_text

@@ -6,7 +6,7 @@ It is the same fold under the same lease as afterwards, so a build that was stop
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from foldlog.flow import serving
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
 from foldlog.flow.serving import Serving
-from foldlog.flow.subscribe import Fed
+from foldlog.flow.subscribe import Fed, follow
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded
@@ -74,7 +74,7 @@ async def claim(store: Store, view: View, lease: Lease) -> None:
     try:
         await serving.register(store, view)
     except Unavailable:
-        await lease.release()
+        await lease.release({number: lease.position(number) for number in lease.held})
         raise
 
 
@@ -98,28 +98,34 @@ class Rebuild:
         self._store, self._clock, self._serving, self._view, self._project = store, clock, where, view, project
         self._pace, self._switches = pace, switches
         self._name, self._version = view.projection.name, view.projection.version
-        self._done = False
+        self._whole = self._done = False
         self._measured = (0, 0.0)
 
-    async def run(self, after: int, stop: asyncio.Event, advance: Callable[[int], None]) -> int:
-        """Fold page after page behind `after` until there is no more, or `stop`; returns the position.
+    @property
+    def done(self) -> bool:
+        """Whether it is built, and that is noted."""
+        return self._done
 
-        Errors: `Conflict` when the lease was lost.
-        """
+    async def feed(self, after: int, stop: asyncio.Event, idle: float = limits.IDLE_WAIT) -> AsyncIterator[Fed]:
+        """Pages behind `after`, for the project to fold: paced until there is no more, then as they come."""
         self._measured = after, time.monotonic()
         more = True
         while more and not stop.is_set():
             began = time.monotonic()
             events, after, more, head = await self._read(after)
-            await self._project.page(Fed(events, after))
-            if not more:
-                await self.caught_up(after)
-            advance(after)
+            self._whole = not more
+            yield Fed(events, after)
             now = time.monotonic()
             if more:
                 await self._measure(after, now)
                 await _rest(stop, self._pace.rest(len(events), head, now - began, now))
-        return after
+        async for fed in follow(self._store, self._view.query, after, stop, idle, limits.FOLD_PAGE):
+            yield fed
+
+    async def shown(self, position: int) -> None:
+        """The last page is folded: where it was the last one there is, the view is built."""
+        if self._whole:
+            await self.caught_up(position)
 
     async def _read(self, after: int) -> tuple[list[Recorded[Any]], int, bool, int]:
         """The next page: its events, the position it reaches, whether there is more, and the safe head.
@@ -163,7 +169,7 @@ class Rebuild:
             held = await checkpoint(self._store, self._view.name)
             if held is not None and held.position >= position:
                 return True
-            await self._project.note(position)  # nothing of its own came for a while, so nothing was committed
+            await self._project.note()  # nothing of its own came for a while, so nothing was committed
         return False
 
     async def _measure(self, position: int, now: float) -> None:

@@ -1,7 +1,7 @@
 """Pages of events up to the safe head, in order, nothing skipped; and a place to wait for a function's progress."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NamedTuple
 
 from foldlog import limits
@@ -15,6 +15,10 @@ class Fed(NamedTuple):
 
     events: list[Recorded[Any]]
     upto: int
+
+
+Feed = Callable[[int, asyncio.Event], AsyncIterator[Fed]]
+"""Gives what comes behind a position, until the event is set."""
 
 
 async def follow(

@@ -17,7 +17,7 @@ from foldlog.flow import inbox
 from foldlog.flow.attempt import Effect
 from foldlog.flow.fork import Fork, forked
 from foldlog.flow.inbox import Item
-from foldlog.flow.lease import Checkpoint, checkpoints, function_of
+from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
 from foldlog.flow.view import View
 from foldlog.model.message import Recorded, event_id
 from foldlog.model.query import Query
@@ -99,7 +99,7 @@ async def why(
     async for item in inbox.all_items(store):
         if item.position in found and item.tenant == tenant:
             items.setdefault(item.position, []).append(item)
-    held = await checkpoints(store)
+    held = await all_checkpoints(store)
     known = {function_of(key) for key in held} | {one.function for some in items.values() for one in some}
     answers = _answers(found, sorted(known | {one.name for one in functions}))
     states = _States(functions, held, await forked(store))

@@ -16,9 +16,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from foldlog import limits
 from foldlog.errors import Corrupt, Invalid, Undecodable
 from foldlog.flow.lease import Lease
+from foldlog.flow.partition import ALL
 from foldlog.flow.project import Project
 from foldlog.flow.state import Decision
-from foldlog.flow.subscribe import Fed
+from foldlog.flow.subscribe import Fed, Progress
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded, to_micros
@@ -117,10 +118,11 @@ class Travel:
                 query = await self._of_key(query, key)
         async with self._scratch(large=key is None) as store:
             lease = Lease(store, self._clock, view.name, "travel")
-            await lease.acquire(0)
+            await lease.look()
+            await lease.take(ALL, 0)
             # What fails here has failed in the live run, and was told then.
-            project = Project(store, view, self._clock, lease, logging.DEBUG)
-            await project.begin()
+            project = Project(store, view, self._clock, lease, Progress(), logging.DEBUG)
+            await project.join(ALL)
             async for fed in self._pages(query, cut):
                 events = fed.events
                 if key is not None and by_stream:

@@ -1,13 +1,11 @@
 """A projection made ready: its table, its row codec, and which events concern it."""
 
-import math
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from enum import Enum
 from typing import Any, get_args
 
 from foldlog import limits
-from foldlog.errors import Invalid, Misconfigured, TooLarge
+from foldlog.errors import Misconfigured
+from foldlog.flow.index import index_value
 from foldlog.model.codec import Codec
 from foldlog.model.event import field_names
 from foldlog.model.message import Recorded
@@ -16,7 +14,7 @@ from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.model.signature import Takes, hints, keyed_by_envelope, taken
 from foldlog.model.stream import check_text
-from foldlog.ports.store import Delete, IndexValue, Put, Row, RowChange, RowKey, Table
+from foldlog.ports.store import Delete, Put, Row, RowChange, RowKey, Table
 
 _TOMBSTONE = b""
 
@@ -72,49 +70,6 @@ class View:
         body, _ = self.codec.encode(value)
         index = tuple([index_value(field_of(value, name)) for name in indexes]) if indexes else ()
         return Put(self.table, key, body, if_version, position, index)
-
-
-def index_value(value: Any) -> IndexValue:
-    """How a field's value stands in an index: numbers and texts as they are, times in UTC as text that sorts.
-
-    Errors: `Invalid` for what has no order here (a Decimal, a list): keep a sortable copy in a field of its own.
-    """
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return _checked_text(value)
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int | float):
-        return _checked_number(value)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            return value.isoformat(timespec="microseconds")
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    raise Invalid(f"a {type(value).__name__} cannot be indexed: keep a number, text or time in a field of its own")
-
-
-# Both are checked here too, because what the store refuses, it refuses for the whole page.
-def _checked_text(text: str) -> str:
-    if text.isascii():
-        size = len(text)
-    elif any("\ud800" <= one <= "\udfff" for one in text):
-        raise Invalid("a text with a lone surrogate cannot be indexed")
-    else:
-        size = len(text.encode())
-    if size > limits.INDEXED_BYTES:
-        raise TooLarge(f"a text of over {limits.INDEXED_BYTES} bytes cannot be indexed: index a part of it")
-    return text
-
-
-def _checked_number(number: float) -> float:
-    if not (-(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)):
-        raise Invalid(f"{number} cannot be indexed: it has no place among numbers of 64 bits")
-    return number
 
 
 def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str) -> None:

@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from foldlog import limits
 from foldlog.errors import Conflict
-from foldlog.flow import serving
+from foldlog.flow import serving, subscribe
 from foldlog.flow.lease import Lease
+from foldlog.flow.partition import ALL
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.serving import Progress
@@ -29,7 +30,8 @@ async def build_view(
     try:
         while not stop.is_set():
             lease = Lease(system.store, system.clock, view.name, system.owner, system.lease)
-            if wait := await lease.acquire(0):
+            wait = max(holder.left for holder in (await lease.look()).values())
+            if wait or not await lease.take(ALL, 0):
                 found, _ = await serving.find_version(system.store, name, version)
                 if found is not None and found.built:
                     break
@@ -38,15 +40,10 @@ async def build_view(
                         await stop.wait()
                 continue
             await claim(system.store, view, lease)
-            project = Project(system.store, view, system.clock, lease)
-            await project.begin()
-            pace = Pace(shared=False, rate=rate)
-            rebuild = Rebuild(system.store, system.clock, system.serving, view, project, pace, switches=False)
             try:
-                await rebuild.run(lease.position, stop, lambda _: None)
+                await _build(system, view, lease, stop, rate)
             except Conflict:  # the lease was lost: somebody else builds, so look on
                 continue
-            await lease.release()
             break
     finally:
         telling.cancel()
@@ -54,6 +51,26 @@ async def build_view(
     found, _ = await serving.find_version(system.store, name, version)
     told(await serving.progress(system.store, name, version))
     return found is not None and found.built
+
+
+async def _build(system: System, view: View, lease: Lease, stop: asyncio.Event, rate: int | None) -> None:
+    project = Project(system.store, view, system.clock, lease, subscribe.Progress())
+    pace = Pace(shared=False, rate=rate)
+    rebuild = Rebuild(system.store, system.clock, system.serving, view, project, pace, switches=False)
+    ended = asyncio.Event()
+
+    async def shown(position: int) -> None:
+        await rebuild.shown(position)
+        if rebuild.done or stop.is_set():
+            ended.set()
+
+    waiting = asyncio.create_task(stop.wait())
+    waiting.add_done_callback(lambda _: ended.set())
+    try:
+        await project.run(lambda after, until: rebuild.feed(after, until, lease.idle), ended, shown)
+    finally:
+        waiting.cancel()
+    await lease.release(project.seen)
 
 
 async def _tell(system: System, view: View, told: Callable[[Progress], None]) -> None:

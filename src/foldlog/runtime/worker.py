@@ -1,16 +1,19 @@
-"""Runs every function of a system in this process: takes its lease, follows the log, stops cleanly."""
+"""Runs every function of a system in this process: holds its share of partitions, follows the log, stops."""
 
 import asyncio
 import logging
 import random
 
 from foldlog import limits
-from foldlog.errors import Conflict, Unavailable
+from foldlog.errors import Conflict, FoldlogError, Unavailable
+from foldlog.flow import inbox
 from foldlog.flow.attempt import Effect
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.fork import first
-from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.lease import Lease, checkpoints
+from foldlog.flow.members import Members
+from foldlog.flow.partition import ALL, Plan, plan
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.subscribe import Progress, follow
@@ -21,34 +24,63 @@ log = logging.getLogger("foldlog.worker")
 
 
 class Runner:
-    """One function in this process: its progress, whether it has failed for good, and a handler's circuit breaker.
+    """One function in this process: the partitions it holds, its progress, whether it has failed for good, and a
+    handler's circuit breaker.
 
     `circuit` outlives leases: a takeover does not make the outside any better.
     """
 
-    def __init__(self, system: System, function: Function) -> None:
+    def __init__(self, system: System, function: Function, members: Members) -> None:
         self.function = function
         breaker = function.handler.breaker if isinstance(function, Effect) else None
         self.circuit = Circuit(breaker, system.clock)
         self.progress = Progress()
         self.failure: BaseException | None = None
-        self.owns = False
-        self._system = system
+        self._system, self._members = system, members
         self._lease = Lease(system.store, system.clock, function.name, system.owner, system.lease)
-        self._deliver: Deliver | None = None
+        self._work: Deliver | Project | None = None
+        self._looked = False
 
-    def settled(self, head: int) -> bool:
-        """Whether it has seen everything up to `head`. Errors: what it failed with."""
+    @property
+    def held(self) -> list[int]:
+        """The partitions that this process works on now."""
+        return [] if self._work is None else list(self._work.seen)
+
+    def seen(self, partition: int) -> int | None:
+        """Up to where a projection's partition has come here; None where another process holds it. Errors: what it
+        failed with."""
         if self.failure is not None:
             raise self.failure
-        if isinstance(self.function, Effect):
-            return self._deliver is not None and self._deliver.settled(head)
-        return self.progress.position >= head
+        return self._work.seen.get(partition) if isinstance(self._work, Project) else None
+
+    def settled(self, head: int) -> bool:
+        """Whether its partitions in this process have seen everything up to `head`. Errors: what it failed with."""
+        if self.failure is not None:
+            raise self.failure
+        # Where it holds nothing, others do.
+        return self._looked if self._work is None else self._work.settled(head)
+
+    async def settled_elsewhere(self, head: int) -> bool:
+        """Whether the partitions that other processes hold have seen everything up to `head`, with no retry to come."""
+        others = [number for number in ALL if number not in self.held]
+        if not others:
+            return True
+        store, name = self._system.store, self.function.name
+        found = await checkpoints(store, name)
+        if any(number not in found or found[number].position < head for number in others):
+            return False
+        heads: dict[tuple[str, str], inbox.Item] = {}
+        async for item in inbox.items(store, name, others):
+            if item.operator:
+                return False
+            if item.status != inbox.DONE:
+                heads.setdefault((item.tenant, item.key), item)
+        return all(item.status == inbox.DEAD for item in heads.values())
 
     def nudge(self) -> None:
         """Look for an operator's requests now."""
-        if self._deliver is not None:
-            self._deliver.nudge()
+        if isinstance(self._work, Deliver):
+            self._work.nudge()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; after a lost lease or an unavailable store again, after anything else never again."""
@@ -60,7 +92,7 @@ class Runner:
             except Exception as raised:
                 error = _cause(raised)
                 if not isinstance(error, Conflict | Unavailable):
-                    self._fail(error)
+                    await self._fail(error)
                     return
                 name = self.function.name
                 log.warning(
@@ -70,90 +102,135 @@ class Runner:
             await _until(stop, random.random() * pause)
 
     async def _own(self, stop: asyncio.Event) -> None:
-        lease = self._lease
-        wait = await lease.acquire(await self._first())
-        if wait:
-            log.debug("another process owns it", extra={"function": self.function.name})
-            await _until(stop, min(wait, limits.STANDBY))
-            return
-        self.owns = True
-        # A view has come nowhere before it is sure that its version is known, and read where it should be.
-        self.progress.advance(lease.position if isinstance(self.function, Effect) else 0)
-        try:
-            await self._work(lease, stop)
-        finally:
-            self.owns = False
+        self._lease.forget()
+        while not stop.is_set():
+            todo = await self._look()
+            if todo.take and await self._lease.take(todo.take, await self._first()):
+                break
+            self._looked = True
             self.progress.pulse()
-        await lease.release()
+            await _until(stop, todo.wait)
+        else:
+            return
+        if not isinstance(self.function, Effect):
+            await claim(self._system.store, self.function, self._lease)
+        try:
+            await self._share(self._begin(), stop)
+        finally:
+            self._work = None
+            self.progress.pulse()
 
-    async def _work(self, lease: Lease, stop: asyncio.Event) -> None:
+    def _begin(self) -> Deliver | Project:
         system, function = self._system, self.function
         if isinstance(function, Effect):
-            await self._deliver_from(lease, function, stop)
+            self._work = Deliver(
+                system.store,
+                function,
+                system.schemas,
+                system.execute,
+                system.clock,
+                self._lease,
+                self.progress,
+                self.circuit,
+            )
         else:
-            await claim(system.store, function, lease)
-            project = Project(system.store, function, system.clock, lease)
-            await project.begin()
-            pace = Pace(shared=True)
-            rebuild = Rebuild(system.store, system.clock, system.serving, function, project, pace)
-            after = await rebuild.run(lease.position, stop, self.progress.advance)
-            async for fed in follow(system.store, function.query, after, stop, lease.idle, limits.FOLD_PAGE):
-                await project.page(fed)
-                await rebuild.caught_up(fed.upto)
-                self.progress.advance(fed.upto)
+            self._work = Project(system.store, function, system.clock, self._lease, self.progress)
+        return self._work
 
-    async def _deliver_from(self, lease: Lease, effect: Effect, stop: asyncio.Event) -> None:
-        system = self._system
-        self._deliver = Deliver(
-            system.store, effect, system.schemas, system.execute, system.clock, lease, self.progress, self.circuit
-        )
-        try:
-            feed = follow(system.store, effect.query, lease.position, stop, lease.idle)
-            await self._deliver.run(feed, stop)
-        finally:
-            self._deliver = None
+    async def _share(self, work: Deliver | Project, stop: asyncio.Event) -> None:
+        """Work until `stop`, or until no partition is left, while some come and go."""
+        lease, ended = self._lease, asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._balance(work, stop, ended))
+            await self._run(work, ended)
+        await lease.release({number: work.seen.get(number, 0) for number in lease.held})
+
+    async def _run(self, work: Deliver | Project, ended: asyncio.Event) -> None:
+        system, function, idle = self._system, self.function, self._lease.idle
+        if isinstance(work, Deliver):
+            await work.run(lambda after, until: follow(system.store, function.query, after, until, idle), ended)
+        elif isinstance(function, View):
+            rebuild = Rebuild(system.store, system.clock, system.serving, function, work, Pace(shared=True))
+            await work.run(lambda after, until: rebuild.feed(after, until, idle), ended, rebuild.shown)
+
+    async def _balance(self, work: Deliver | Project, stop: asyncio.Event, ended: asyncio.Event) -> None:
+        lease = self._lease
+        while not stop.is_set() and lease.held:
+            try:
+                todo = await self._look()
+            except Unavailable as error:
+                log.warning("not balanced", extra={"function": self.function.name, "error": error.message})
+                await _until(stop, lease.idle)
+                continue
+            if todo.leave:
+                log.info("lets partitions go", extra={"function": self.function.name, "partitions": len(todo.leave)})
+                await lease.release(await work.leave(todo.leave))
+            if todo.take and await lease.take(todo.take, await self._first()):
+                log.info("takes partitions over", extra={"function": self.function.name, "partitions": len(todo.take)})
+                await work.join(todo.take)
+            await _until(stop, min(todo.wait, lease.idle))
+        ended.set()
+
+    async def _look(self) -> Plan:
+        members = self._members
+        await members.ready.wait()
+        return plan(await self._lease.look(), await members.of(self.function.name), members.owner)
 
     async def _first(self) -> int:
         function = self.function
         return await first(self._system.store, function.handler.start) if isinstance(function, Effect) else 0
 
-    def _fail(self, failure: BaseException) -> None:
+    async def _fail(self, failure: BaseException) -> None:
         self.failure = failure
         name = self.function.name
         log.critical("%s: stopped for good", name, exc_info=failure, extra={"function": name})
         self.progress.pulse()
+        try:
+            await self._members.drop(self.function.name)
+        except FoldlogError as error:  # then its leases run out, and the others count it out by that
+            log.warning("still counted as a member", extra={"function": self.function.name, "error": error.message})
 
 
 class Worker:
-    """All functions of one system, each in a task of its own."""
+    """All functions of one system, each in a task of its own, and this process's heartbeat among the others."""
 
     def __init__(self, system: System) -> None:
-        self.runners = {function.name: Runner(system, function) for function in system.functions()}
+        names = [function.name for function in system.functions()]
+        self._members = Members(system.store, system.clock, system.owner, names, system.lease)
+        self.runners = {function.name: Runner(system, function, self._members) for function in system.functions()}
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._beating: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start every function."""
+        if self.runners:
+            self._beating = asyncio.create_task(self._members.keep(self._stop))
         self._tasks = [asyncio.create_task(runner.run(self._stop)) for runner in self.runners.values()]
 
     async def stop(self) -> None:
         """Let running attempts finish (at most `limits.STOP` seconds), mark what is done, give the leases back."""
         self._stop.set()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._beating is not None:
+            await asyncio.gather(self._beating, *self._tasks, return_exceptions=True)
         self._tasks = []
 
     async def settle(self, system: System, timeout: float) -> None:
         """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
-        head = 0
+        head, store = 0, system.store
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    head = await system.store.head()
+                    head = await store.head()
+                    waited = False
                     for runner in self.runners.values():
                         while not runner.settled(head):
+                            waited = True
                             await runner.progress.change()
-                    if head == await system.store.head() and all(one.settled(head) for one in self.runners.values()):
+                        while not await runner.settled_elsewhere(head):
+                            waited = True
+                            await store.wait(None, limits.WATCH_MAX)
+                    if not waited and head == await store.head():
                         return
         except TimeoutError as error:
             behind = [f"{name} at {one.progress.position}" for name, one in self.runners.items()]
@@ -163,8 +240,10 @@ class Worker:
             ) from error
 
 
-async def reached(system: System, worker: Worker | None, view: View, position: int, timeout: float) -> None:
-    """Return when the rows that are read of the view show `position`, whichever process keeps them.
+async def reached(
+    system: System, worker: Worker | None, view: View, partition: int, position: int, timeout: float
+) -> None:
+    """Return when a partition's rows, of the version that is read, show `position`, whichever process keeps them.
 
     Errors: `Unavailable`.
     """
@@ -174,12 +253,13 @@ async def reached(system: System, worker: Worker | None, view: View, position: i
             while True:
                 name = (await system.serving.source(view)).table.name
                 runner = worker.runners.get(name) if worker else None
-                if runner is not None and runner.settled(position):
-                    return
-                if runner is not None and runner.owns:
+                seen = None if runner is None else runner.seen(partition)
+                if runner is not None and seen is not None:
+                    if seen >= position:
+                        return
                     await runner.progress.change()
                     continue
-                held = await checkpoint(system.store, name)
+                held = (await checkpoints(system.store, name)).get(partition)
                 if held is not None and held.position >= position:
                     return
                 await system.store.wait(None, limits.WATCH_MAX)

@@ -16,6 +16,7 @@ from foldlog.app import App
 from foldlog.engines.memory import MemoryStore
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.lease import CHECKPOINTS
+from foldlog.flow.partition import ALL
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.handler import Handler
 from foldlog.ports.store import Batch, Put, RowKey, Store
@@ -314,8 +315,12 @@ class Run(Generic[W]):
             for runner in worker.runners.values():
                 if runner.failure is not None:
                     runner.settled(head)
+        held = {name: [w.runners[name] for w in workers if w.runners[name].held] for name in names}
         return [
-            name for name in names if not any(w.runners[name].owns and w.runners[name].settled(head) for w in workers)
+            name
+            for name, runners in held.items()
+            if {number for one in runners for number in one.held} != set(ALL)
+            or not all(one.settled(head) for one in runners)
         ]
 
     def _late(self) -> str:

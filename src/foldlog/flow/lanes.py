@@ -1,0 +1,346 @@
+"""Lanes: the items of one key, worked off one after the other; as many lanes at the same time as the handler allows.
+
+A call of a handler that takes pages serves several lanes. While the handler's breaker is open, lanes with an event
+first are barred. What a lane finishes is given to the committer, which marks it.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foldlog.flow import inbox, outbox
+from foldlog.flow.attempt import Effect, Outcome
+from foldlog.flow.breaker import Circuit, Ticket
+from foldlog.flow.execute import Execute
+from foldlog.flow.gate import Gate
+from foldlog.flow.inbox import Item
+from foldlog.flow.lease import Lease
+from foldlog.flow.mark import Board, Committer
+from foldlog.flow.page import Lane, Pages, Place
+from foldlog.flow.partition import partition_of
+from foldlog.flow.subscribe import Progress, either
+from foldlog.flow.window import Window
+from foldlog.model.clock import Clock
+from foldlog.model.message import Recorded
+from foldlog.model.schema import Schemas
+from foldlog.ports.store import RowChange, Store
+
+Change = tuple[int, Callable[[], list[RowChange]], int]
+"""For the committer: a partition, its changes, about how many bytes they have."""
+
+_ENVELOPE = 1_000  # bytes of an inbox row around a command's body, about
+
+
+class Lanes:
+    """Everything that one owner of a handler has to do, by key."""
+
+    def __init__(
+        self,
+        store: Store,
+        effect: Effect,
+        schemas: Schemas,
+        execute: Execute,
+        clock: Clock,
+        lease: Lease,
+        progress: Progress,
+        circuit: Circuit,
+    ) -> None:
+        self._store, self._effect, self._schemas, self._execute = store, effect, schemas, execute
+        self._clock, self._lease, self._progress = clock, lease, progress
+        self.board = Board(effect.name)
+        self.committer = Committer(lease, self.board, self._stored)
+        self.window = Window(effect.name, store)
+        self.queues: dict[Lane, deque[Item]] = {}
+        self.active: dict[Lane, asyncio.Task[None]] = {}
+        self.leaving: set[int] = set()  # partitions that are let go: nothing new is begun for them
+        self.stopping = False
+        self.parked = 0
+        self.room = asyncio.Event()
+        self.group: asyncio.TaskGroup | None = None
+        self._pages = Pages(effect.page)
+        self._gate = Gate(effect.name, circuit, clock)
+        self._due: list[tuple[int, Lane]] = []
+        self._working: dict[Lane, Item] = {}
+        self._earlier = asyncio.Event()
+        self._slots = asyncio.Semaphore(effect.handler.concurrency)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left but what waits behind a dead letter."""
+        return (
+            not (self.active or self._gate.barred)
+            and not self.committer.busy
+            and all(queue[0].status == inbox.DEAD for queue in self.queues.values() if queue)
+        )
+
+    def hold(self, item: Item, status: str) -> None:
+        """Take what stands in a row already."""
+        item.status = status
+        self.queues.setdefault((item.tenant, item.key), deque()).append(item)
+        self.parked += 1
+
+    def enqueue(self, item: Item) -> None:
+        """Take an event that was just read."""
+        lane = (item.tenant, item.key)
+        queue = self.queues.setdefault(lane, deque())
+        queue.append(item)
+        if lane in self.active:
+            return
+        if self._blocked(queue[0]):
+            self._park(item)
+        else:
+            self.start(lane)
+
+    def start(self, lane: Lane) -> None:
+        """Work a lane off, unless it runs, is barred, or ends."""
+        if lane in self.active or lane in self._gate.barred or self.group is None or self._ends(lane):
+            return
+        queue = self.queues.get(lane)
+        if queue and queue[0].status != inbox.DEAD:
+            self.active[lane] = self.group.create_task(self._run(lane, queue))
+
+    def forget(self, partitions: set[int]) -> None:
+        """Drop the lanes of these partitions; their rows say what is left to do."""
+        for lane in [one for one in self.queues if partition_of(*one) in partitions]:
+            self._gate.barred.pop(lane, None)
+            for item in self.queues.pop(lane):
+                self.window.release(item.position)
+                self._pages.forget(item)
+                self.parked -= bool(item.row or item.index)
+        self.room.set()
+
+    async def take_back(self, item: Item) -> None:
+        """Do what an operator asked for with a dead letter: try again, or let go."""
+        lane = (item.tenant, item.key)
+        queue = self.queues.setdefault(lane, deque())
+        twin = next((one for one in queue if (one.position, one.index) == (item.position, item.index)), None)
+        if twin is not None:
+            queue.remove(twin)
+        else:
+            self.parked += 1
+        item.operator = False
+        replayed = item.status != inbox.DISCARDED
+        if replayed:
+            at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
+            busy = bool(queue) and queue[0] is self._working.get(lane)
+            queue.insert(max(at, busy), item)
+        await self.committer.store(item.partition, lambda: [item.put() if replayed else self._retire(item)])
+        self.start(lane)
+        self._forget(lane)
+
+    async def wake(self) -> None:
+        """Start lanes again when their time has come. Runs until cancelled."""
+        while True:
+            self._earlier.clear()
+            while self._due and self._due[0][0] <= self._clock.now():
+                self.start(heapq.heappop(self._due)[1])
+            self._admit()
+            if self._due:
+                delay = (self._due[0][0] - self._clock.now()) / 1e6
+                await either(self._clock.sleep(delay), self._earlier.wait())
+            else:
+                await self._earlier.wait()
+
+    def _stored(self) -> None:
+        self.room.set()
+        self._progress.advance(self.board.low())
+
+    def _blocked(self, head: Item) -> bool:
+        return head.status == inbox.DEAD or head.due > self._clock.now()
+
+    def _ends(self, lane: Lane) -> bool:
+        return self.stopping or (bool(self.leaving) and partition_of(*lane) in self.leaving)
+
+    async def _run(self, lane: Lane, queue: deque[Item]) -> None:
+        try:
+            while queue and not self._ends(lane):
+                if self._blocked(queue[0]):
+                    for item in queue:
+                        if not item.row:
+                            self._park(item)
+                    if queue[0].status != inbox.DEAD:
+                        self._look_again(queue[0].due, lane)
+                    return
+                if queue[0].command is None and (again := self._gate.bar(lane, queue[0].attempts)) is not None:
+                    self._look_again(again, lane)
+                    return
+                await self._turn(lane, queue)
+                await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
+        finally:
+            del self.active[lane]
+            self._working.pop(lane, None)
+            self._forget(lane)
+            self._admit()
+            self._progress.pulse()
+
+    def _forget(self, lane: Lane) -> None:
+        if lane not in self.active and not self.queues.get(lane, True):
+            del self.queues[lane]
+            self._gate.barred.pop(lane, None)
+
+    async def _turn(self, lane: Lane, queue: deque[Item]) -> None:
+        """Let what stands first in a lane be done, by itself or in the page of another lane."""
+        if self._effect.page > 1:
+            await self._pages.wait(lane, queue)
+        async with self._slots:
+            taken = self._pages.leave(lane)
+            # Whoever waited here must look again: a stopping function starts nothing new.
+            if taken is None and queue and not self._ends(lane) and not self._blocked(queue[0]):
+                self._working[lane] = queue[0]
+                if queue[0].command is not None:
+                    await self._send(queue, queue[0])
+                elif (ticket := self._gate.begin()) is not None:
+                    await self._work(lane, queue, ticket)
+        if taken is not None:
+            await taken
+
+    async def _work(self, lane: Lane, queue: deque[Item], ticket: Ticket) -> None:
+        if ticket.probe or self._effect.page == 1:
+            await self._call([Place(lane, queue, queue[0])], ticket)
+            return
+        page = self._pages.gather(lane, queue, self._runs)
+        try:
+            for place in reversed(page):
+                self._working[place.lane] = place.item
+            await self._call(page, ticket)
+        finally:
+            self._pages.end(page)
+            for place in page:
+                self._working.pop(place.lane, None)
+
+    def _runs(self, item: Item) -> bool:
+        return item.command is None and not self._blocked(item) and item.partition not in self.leaving
+
+    async def _call(self, page: list[Place], ticket: Ticket) -> None:
+        found: list[Outcome] | Outcome | None = None
+        try:
+            event = self.window.get(page[0].item.position) if len(page) == 1 else None
+            events = [event] if event is not None else await self.window.load([place.item for place in page])
+            page = page[: len(events)]
+            number = max([place.item.attempts for place in page]) + 1
+            fence = max([self._lease.fence(place.item.partition) for place in page])
+            found = await self._effect.attempt(events, number, fence, self._clock)
+        finally:
+            self._gate.end(ticket, [place.lane for place in page], found)
+            self._admit()
+        if not isinstance(found, Outcome):
+            await self._settle(page, events, found)
+        elif len(page) > 1:
+            self._pages.halve([place.item for place in page], len(page))
+        elif not (ticket.probe and found.raised):  # a failed probe tells of the outside, not of its event
+            await self._settle(page, events, [found])
+
+    async def _settle(
+        self, page: Sequence[Place], events: Sequence[Recorded[Any]], outcomes: Sequence[Outcome]
+    ) -> None:
+        changes: list[Change] = []
+        failed: set[Lane] = set()
+        for (lane, queue, item), event, outcome in zip(page, events, outcomes, strict=True):
+            if lane in failed:
+                continue  # behind one that failed nothing was attempted, whatever the handler says of it
+            if outcome.error:
+                failed.add(lane)
+                changes.append(self._failed(queue, item, outcome, event))
+            elif (change := self._done(queue, item, outcome, event)) is not None:
+                changes.append(change)
+        if len(changes) == 1:
+            await self.committer.store(*changes[0])
+        elif changes:
+            await asyncio.gather(*(self.committer.store(*change) for change in changes))
+
+    def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> Change | None:
+        at = queue.index(item)
+        del queue[at]
+        self._pages.forget(item)
+        if outcome.commands:
+            item.follow(event)
+        followers = [item.answered(number, command) for number, command in enumerate(outcome.commands, 1)]
+        for follower in reversed(followers):
+            queue.insert(at, follower)
+        self.parked += len(followers)
+        if not (followers or item.row):
+            self._finish(item, plain=True)
+            self.committer.touch()
+            return None
+
+        def changes() -> list[RowChange]:
+            puts: list[RowChange] = [follower.put() for follower in followers]
+            if item.row:
+                return [*puts, self._retire(item)]
+            self._finish(item, plain=True)
+            return puts
+
+        return item.partition, changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
+
+    async def _send(self, queue: deque[Item], item: Item) -> None:
+        outcome = await outbox.send(self._store, self._schemas, self._execute, item)
+        if outcome is None:
+            return
+        if outcome.error:
+            await self.committer.store(*self._failed(queue, item, outcome))
+            return
+        queue.remove(item)
+        self._unpark()
+
+    def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
+        handler, now = self._effect.handler, self._clock.now()
+        item.attempts += 1
+        item.failed, item.error = now, outcome.error
+        pause = handler.retry.pause(item.attempts, random.random())
+        if outcome.never or pause is None:
+            item.status = inbox.DEAD
+            self._pages.forget(item)
+        else:
+            item.due = now + int((pause if outcome.again is None else outcome.again) * 1e6)
+        if event is not None:
+            item.follow(event)
+        fresh = not item.row
+        self.parked += fresh
+        dead = item.status == inbox.DEAD
+        if dead and handler.after_dead == "go on":
+            queue.remove(item)
+            self._unpark()
+        item.report()
+
+        def changes() -> list[RowChange]:
+            if fresh:
+                self._finish(item, plain=False)
+            return [item.put()]
+
+        return item.partition, changes, 0
+
+    def _park(self, item: Item) -> None:
+        self.parked += 1
+        self._finish(item, plain=False)
+        self.committer.add(item.partition, item.put())
+
+    def _unpark(self) -> None:
+        self.parked -= 1
+        self.room.set()
+
+    def _finish(self, item: Item, *, plain: bool) -> None:
+        self.window.release(item.position)
+        if (marks := self.board.parts.get(item.partition)) is not None:
+            marks.finish(item.position, plain=plain)
+        self.room.set()
+
+    def _retire(self, item: Item) -> RowChange:
+        self._unpark()
+        if item.index == 0 and item.position > self._lease.position(item.partition):
+            item.status = inbox.DONE
+            self.board.parts[item.partition].written.add(item.position)
+            return item.put()
+        return item.delete()
+
+    def _look_again(self, due: int, lane: Lane) -> None:
+        heapq.heappush(self._due, (due, lane))
+        self._earlier.set()
+
+    def _admit(self) -> None:
+        if not self._gate.barred or (task := asyncio.current_task()) is None or task.cancelling():
+            return  # where everything ends, the group takes no new tasks
+        for lane in self._gate.admit():
+            self.start(lane)
