@@ -8,7 +8,7 @@ import pytest
 
 from foldlog import Backoff, DeadLetter, Recorded, handler, limits
 from foldlog.flow import inbox
-from foldlog.flow.lease import checkpoint
+from foldlog.flow.lease import checkpoints
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Deposited, account
@@ -45,9 +45,8 @@ class Fast:
 
 def held(app, name):
     """How much of a handler is in memory: items in lanes, events."""
-    deliver = app.runner(name)._deliver  # noqa: SLF001 - what no user should see is what is measured here
-    lanes, window = deliver._queues.values(), deliver._window  # noqa: SLF001 - as above
-    return sum(map(len, lanes)), len(window._events)  # noqa: SLF001 - as above
+    lanes = app.runner(name)._work._lanes  # noqa: SLF001 - what no user should see is what is measured here
+    return sum(map(len, lanes.queues.values())), len(lanes.window._events)  # noqa: SLF001 - as above
 
 
 def pages(function, **options):
@@ -97,7 +96,8 @@ def test_a_flood_behind_a_dead_letter_is_bounded_and_then_flows_in_order(kind, c
             await until(lambda: len(seen) > 2 * limits.PARKED)  # all that waited, and as many that had to stay outside
             assert seen == list(range(2, len(seen) + 2))
             assert max(held(app, "handler.stuck")) <= limits.PARKED + limits.WINDOW
-            assert (await checkpoint(app.system.store, "handler.stuck")).position > limits.PARKED
+            held_at = await checkpoints(app.system.store, "handler.stuck")
+            assert max(one.position for one in held_at.values()) > limits.PARKED
             assert caplog.text.count("reads no further") == 1
 
     with caplog.at_level(logging.WARNING):

@@ -17,11 +17,12 @@ from foldlog.flow import inbox
 from foldlog.flow.attempt import Effect
 from foldlog.flow.fork import Fork, forked
 from foldlog.flow.inbox import Item
-from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
+from foldlog.flow.lease import Checkpoint, all_checkpoints, checkpoint_key, function_of
+from foldlog.flow.partition import partition_of
 from foldlog.flow.view import View
 from foldlog.model.message import Recorded, event_id
 from foldlog.model.query import Query
-from foldlog.ports.store import Store
+from foldlog.ports.store import RowKey, Store
 
 Found = dict[int, Recorded[Any]]
 
@@ -229,30 +230,39 @@ class _States:
 
     def __init__(self, functions: Sequence[View | Effect], held: dict[str, Checkpoint], fork: Fork | None) -> None:
         self._functions, self._fork = functions, fork
-        self._low: dict[str, int] = {}
-        for key, one in held.items():
-            name = function_of(key)
-            self._low[name] = min(one.position, self._low.get(name, one.position))
+        self._held = held
 
     def of(self, event: Recorded[Any], items: Sequence[Item]) -> list[Reaction]:
         """One for each function that takes the event or has a row for it, and for each command that is still open."""
         rows = [_reaction(item) for item in items]
         told = {item.function for item in items if item.index == 0}
         plain = [
-            Reaction(function.name, self._passed(function, event.position))
+            Reaction(function.name, self._passed(function, event))
             for function in self._functions
             if function.name not in told and (not function.query.types or event.type in function.query.types)
         ]
         return sorted([*plain, *rows], key=lambda one: one.function)
 
-    def _passed(self, function: View | Effect, position: int) -> str:
-        fork, low = self._fork, self._low.get(function.name)
+    def _passed(self, function: View | Effect, event: Recorded[Any]) -> str:
+        fork, position = self._fork, event.position
         handles = isinstance(function, Effect)
         if handles and fork is not None and fork.handlers == "new" and position <= fork.position:
             return "before the fork"
-        if low is None:
+        held = [self._held.get(checkpoint_key(function.name, place).key) for place in _places(function, event)]
+        if not all(held):
             return "never ran"
-        return "passed" if position <= low else "not yet"
+        return "passed" if all(one is not None and position <= one.position for one in held) else "not yet"
+
+
+def _places(function: View | Effect, event: Recorded[Any]) -> Iterable[int]:
+    """The partitions of a function that an event belongs to."""
+    if isinstance(function, Effect):
+        return {partition_of(event.tenant, function.key(event))}
+    try:
+        keys = function.keys(event, None if function.projection.key is None else event.data)
+    except Exception:  # its key cannot be told: the letter stands in one defined partition
+        keys = [RowKey(event.tenant, "")]
+    return {partition_of(*key) for key in keys}
 
 
 def _reaction(item: Item) -> Reaction:

@@ -257,7 +257,7 @@ class Run(Generic[W]):
     def _in_root(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self.loop.create_task(work, context=self._root.copy())
         self._helping.add(task)
-        task.add_done_callback(self._helped)
+        task.add_done_callback(self._helped, context=self._root.copy())  # not in a lane that may end first
         return task
 
     def _helped(self, task: asyncio.Task[None]) -> None:
