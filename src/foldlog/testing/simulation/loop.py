@@ -282,8 +282,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             try:
                 coroutine.close()
                 return
-            except (Exception, asyncio.CancelledError) as error:
-                self.loose.append(error)  # a `finally` that awaits, or fails: close it again
+            except (Exception, asyncio.CancelledError, BaseExceptionGroup) as error:
+                # A `finally` that awaits, or fails, or a group of tasks whose end is told as a group: close it again.
+                self.loose.append(error)
 
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         if not self._closed:

@@ -187,6 +187,12 @@ class Run(Generic[W]):
     # ------------------------------------------------------------ the road of a run
 
     async def _main(self) -> None:
+        try:
+            await self._story()
+        finally:
+            self.dice.held = True  # what is only dropped now meets no faults any more
+
+    async def _story(self) -> None:
         await self.store.open()
         for number in range(1, self.case.processes + 1):
             await self._birth(number, 0.0)
