@@ -23,7 +23,7 @@ CHECKS: dict[str, Callable[[Path], Result]] = {
     "rebuild": lambda folder: rebuilds.kill_rebuilds(folder, 100),
     "rebuild-live": lambda folder: rebuilds.measure_rebuild(folder, 1_000_000),
     "restart": lambda folder: restarts.restart(folder, 1_000_000),
-    "seeds": lambda folder: seeds.simulate(folder, 100_000),
+    "seeds": lambda folder: seeds.simulate(folder, 5_000),
 }
 
 

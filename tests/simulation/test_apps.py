@@ -22,15 +22,15 @@ def found(simulation, seeds=150):
 
 
 def test_the_bank_holds_under_every_fault():
-    report = bank.simulation().check(120)
-    assert report.seeds == 120
-    assert report.events > 120
+    report = bank.simulation().check(80)
+    assert report.seeds == 80
+    assert report.events > 80
     # The others need more attempts or more luck than a short form has.
     report.needs(Fault.CRASH, Fault.CRASH_AFTER_COMMIT, Fault.PAUSE, Fault.RESTART, Fault.UNAVAILABLE, Fault.DUPLICATE)
 
 
 def test_the_shop_holds_under_every_fault():
-    report = shop.simulation().check(15)
+    report = shop.simulation().check(8)
     report.needs(Fault.CRASH, Fault.SLOW_STORE)
 
 
