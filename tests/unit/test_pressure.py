@@ -14,7 +14,7 @@ from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Deposited, account
 from tests.unit.site import Site, until
 
-MANY = 100_000
+MANY = 25_000
 
 
 async def flood(app, count, keys):
