@@ -83,7 +83,8 @@ class Workers:
     """Processes on one file, by the names they have in leases."""
 
     def __init__(self, folder: Path, what: str) -> None:
-        self.url, self.what = f"sqlite:{folder}/shared.db", what
+        self.path, self.what = folder / "shared.db", what
+        self.url = f"sqlite:{self.path}"
         self.world, self.ledger = folder / "effects.txt", folder / "ledger.txt"
         self.errors = folder / "errors.txt"
         self.world.touch()

@@ -1,6 +1,7 @@
 """One store that outlives the apps on it; each app reaches it over a link, which a test can cut."""
 
 import asyncio
+import time
 from contextlib import suppress
 from unittest import mock
 
@@ -32,7 +33,10 @@ class Handled(App):
 
 async def until(condition):
     """Let the loop turn until the condition holds: what makes it true has no event to wait for."""
+    end = time.monotonic() + 60
     while not condition():  # noqa: ASYNC110 - that is what this function is for
+        if time.monotonic() > end:
+            raise AssertionError("it never came true")
         await asyncio.sleep(0)
 
 

@@ -197,7 +197,11 @@ def test_a_lost_lease_does_not_close_it(clock):
         outside.call(event, ctx)
 
     def lose(link, batch):
-        if not lost and runner.circuit.state == OPEN and any(row.key.key == "handler.mail" for row in batch.rows):
+        if (
+            not lost
+            and runner.circuit.state == OPEN
+            and any(row.key.key.startswith("handler.mail/") for row in batch.rows)
+        ):
             lost.append(True)
             raise Conflict("row checkpoints/handler.mail", 1, 2, row="checkpoints/handler.mail")
 
@@ -209,7 +213,7 @@ def test_a_lost_lease_does_not_close_it(clock):
             await opened(app, 10)
             await until(lambda: runner.circuit.state == OPEN)
             await until(lambda: lost)
-            await until(lambda: runner.owns)
+            await until(lambda: runner.held)
             assert runner.circuit.state == OPEN
             outside.down = False
             await app.settle()
@@ -246,7 +250,7 @@ def test_a_lease_lost_while_probes_run_gives_them_back(clock, caplog):
             await until(lambda: runner.circuit.state == HALF_OPEN and runner.circuit.free() == 0)  # both probes run
             assert await app.replay(mail) == 1
             app.link.before = lose
-            await until(lambda: lost and runner.owns)
+            await until(lambda: lost and runner.held)
             gate.set()
             await app.settle()
             assert runner.circuit.state == CLOSED

@@ -11,37 +11,21 @@ from contextlib import suppress
 
 from foldlog import limits
 from foldlog.flow import inbox
-from foldlog.flow.attempt import Effect
-from foldlog.flow.breaker import Circuit
-from foldlog.flow.execute import Execute
 from foldlog.flow.inbox import Item
 from foldlog.flow.lanes import Lanes
-from foldlog.flow.lease import Lease
 from foldlog.flow.partition import partition_of
-from foldlog.flow.subscribe import Fed, Feed, Progress
-from foldlog.model.clock import Clock
-from foldlog.model.schema import Schemas
-from foldlog.ports.store import Store
+from foldlog.flow.subscribe import Fed, Feed
 
 
 class Deliver:
     """One owner's run of one handler, from taking its first partitions to losing one or stopping."""
 
-    def __init__(
-        self,
-        store: Store,
-        effect: Effect,
-        schemas: Schemas,
-        execute: Execute,
-        clock: Clock,
-        lease: Lease,
-        progress: Progress,
-        circuit: Circuit,
-    ) -> None:
-        self._store, self._effect, self._lease, self._progress = store, effect, lease, progress
-        self._lanes = Lanes(store, effect, schemas, execute, clock, lease, progress, circuit)
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._store, self._effect, self._lease, self._progress = lanes.store, lanes.effect, lanes.lease, lanes.progress
         self._feed: Feed | None = None
-        self._stop, self._nudged, self._requests = asyncio.Event(), asyncio.Event(), asyncio.Lock()
+        self._stop, self._nudged = asyncio.Event(), asyncio.Event()
+        self._one = asyncio.Lock()  # partitions come, go, and are given requests one after the other
         self._taking: asyncio.Task[None] | None = None
         self._looking = self._loaded = False
 
@@ -71,40 +55,42 @@ class Deliver:
         lanes = self._lanes
         if lanes.group is None or self._feed is None:
             raise AssertionError("partitions join a run")
-        self._loaded = False
-        if self._taking is not None:
-            # The feed begins anew, from the lowest; what the others have read already is passed over.
-            self._taking.cancel()
-            await asyncio.wait([self._taking])
-        async with self._requests:
+        async with self._one:
+            self._loaded = False
+            if self._taking is not None:
+                # The feed begins anew, from the lowest; what the others have read already is passed over. One that
+                # went on would say of the new partitions, too, that they have come as far as it has.
+                self._taking.cancel()
+                await asyncio.wait([self._taking])
             for number in partitions:
                 lanes.board.join(number, self._lease.position(number))
             async for item in inbox.items(self._store, self._effect.name, partitions):
                 self._load(item)
-        if lanes.stopping:
-            return
-        self._taking = lanes.group.create_task(self._take(self._feed(lanes.board.cursor(), self._stop)))
-        for lane in list(lanes.queues):
-            lanes.start(lane)
-        self._loaded = True
+            if lanes.stopping:
+                return
+            self._taking = lanes.group.create_task(self._take(self._feed(lanes.board.cursor(), self._stop)))
+            for lane in list(lanes.queues):
+                lanes.start(lane)
+            self._loaded = True
         self._progress.pulse()
 
     async def leave(self, partitions: Sequence[int]) -> dict[int, int]:
         """Work on these partitions no more: end their running attempts (at most `limits.STOP` seconds) and mark them.
         Returns from where their next owner reads on, as `Project.leave` does."""
         lanes = self._lanes
-        lanes.leaving.update(partitions)
-        running = [task for lane, task in lanes.active.items() if partition_of(*lane) in lanes.leaving]
-        if running:
-            _, late = await asyncio.wait(running, timeout=limits.STOP)
-            for task in late:
-                task.cancel()
-            await asyncio.wait(running)  # nothing of theirs runs on when their next owner begins
-        await lanes.committer.settle()
-        for number in partitions:
-            del lanes.board.parts[number]
-        lanes.forget(lanes.leaving)
-        lanes.leaving.clear()
+        async with self._one:
+            lanes.leaving.update(partitions)
+            running = [task for lane, task in lanes.active.items() if partition_of(*lane) in lanes.leaving]
+            if running:
+                _, late = await asyncio.wait(running, timeout=limits.STOP)
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(running)  # nothing of theirs runs on when their next owner begins
+            await lanes.committer.settle()
+            for number in partitions:
+                del lanes.board.parts[number]
+            lanes.forget(lanes.leaving)
+            lanes.leaving.clear()
         self._progress.pulse()
         return {number: self._lease.position(number) for number in partitions}  # their checkpoints say all
 
@@ -170,11 +156,11 @@ class Deliver:
             self._looking = True
             self._nudged.clear()
             after = None
-            async with self._requests:  # what is taken back is not loaded at the same time
+            async with self._one:
                 while rows := await inbox.marked(self._store, "operator", self._effect.name, limits.FIND, after):
                     after = rows[-1]
                     for item in map(inbox.decode, rows):
-                        if item.partition in lanes.board.parts and item.partition not in lanes.leaving:
+                        if item.partition in lanes.board.parts:
                             await lanes.take_back(item)
             self._looking = False
             self._progress.pulse()

@@ -48,8 +48,8 @@ class Lanes:
         progress: Progress,
         circuit: Circuit,
     ) -> None:
-        self._store, self._effect, self._schemas, self._execute = store, effect, schemas, execute
-        self._clock, self._lease, self._progress = clock, lease, progress
+        self.store, self.effect, self.lease, self.progress = store, effect, lease, progress
+        self._schemas, self._execute, self._clock = schemas, execute, clock
         self.board = Board(effect.name)
         self.committer = Committer(lease, self.board, self._stored)
         self.window = Window(effect.name, store)
@@ -146,7 +146,7 @@ class Lanes:
 
     def _stored(self) -> None:
         self.room.set()
-        self._progress.advance(self.board.low())
+        self.progress.advance(self.board.low())
 
     def _blocked(self, head: Item) -> bool:
         return head.status == inbox.DEAD or head.due > self._clock.now()
@@ -174,7 +174,7 @@ class Lanes:
             self._working.pop(lane, None)
             self._forget(lane)
             self._admit()
-            self._progress.pulse()
+            self.progress.pulse()
 
     def _forget(self, lane: Lane) -> None:
         if lane not in self.active and not self.queues.get(lane, True):
@@ -183,7 +183,7 @@ class Lanes:
 
     async def _turn(self, lane: Lane, queue: deque[Item]) -> None:
         """Let what stands first in a lane be done, by itself or in the page of another lane."""
-        if self._effect.page > 1:
+        if self.effect.page > 1:
             await self._pages.wait(lane, queue)
         async with self._slots:
             taken = self._pages.leave(lane)
@@ -198,7 +198,7 @@ class Lanes:
             await taken
 
     async def _work(self, lane: Lane, queue: deque[Item], ticket: Ticket) -> None:
-        if ticket.probe or self._effect.page == 1:
+        if ticket.probe or self.effect.page == 1:
             await self._call([Place(lane, queue, queue[0])], ticket)
             return
         page = self._pages.gather(lane, queue, self._runs)
@@ -221,8 +221,8 @@ class Lanes:
             events = [event] if event is not None else await self.window.load([place.item for place in page])
             page = page[: len(events)]
             number = max([place.item.attempts for place in page]) + 1
-            fence = max([self._lease.fence(place.item.partition) for place in page])
-            found = await self._effect.attempt(events, number, fence, self._clock)
+            fence = max([self.lease.fence(place.item.partition) for place in page])
+            found = await self.effect.attempt(events, number, fence, self._clock)
         finally:
             self._gate.end(ticket, [place.lane for place in page], found)
             self._admit()
@@ -276,7 +276,7 @@ class Lanes:
         return item.partition, changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
-        outcome = await outbox.send(self._store, self._schemas, self._execute, item)
+        outcome = await outbox.send(self.store, self._schemas, self._execute, item)
         if outcome is None:
             return
         if outcome.error:
@@ -286,7 +286,7 @@ class Lanes:
         self._unpark()
 
     def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
-        handler, now = self._effect.handler, self._clock.now()
+        handler, now = self.effect.handler, self._clock.now()
         item.attempts += 1
         item.failed, item.error = now, outcome.error
         pause = handler.retry.pause(item.attempts, random.random())
@@ -329,7 +329,7 @@ class Lanes:
 
     def _retire(self, item: Item) -> RowChange:
         self._unpark()
-        if item.index == 0 and item.position > self._lease.position(item.partition):
+        if item.index == 0 and item.position > self.lease.position(item.partition):
             item.status = inbox.DONE
             self.board.parts[item.partition].written.add(item.position)
             return item.put()

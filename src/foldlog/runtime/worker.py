@@ -11,6 +11,7 @@ from foldlog.flow.attempt import Effect
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.fork import first
+from foldlog.flow.lanes import Lanes
 from foldlog.flow.lease import Lease, checkpoints
 from foldlog.flow.members import Members
 from foldlog.flow.partition import ALL, Plan, plan
@@ -124,14 +125,16 @@ class Runner:
         system, function = self._system, self.function
         if isinstance(function, Effect):
             self._work = Deliver(
-                system.store,
-                function,
-                system.schemas,
-                system.execute,
-                system.clock,
-                self._lease,
-                self.progress,
-                self.circuit,
+                Lanes(
+                    system.store,
+                    function,
+                    system.schemas,
+                    system.execute,
+                    system.clock,
+                    self._lease,
+                    self.progress,
+                    self.circuit,
+                )
             )
         else:
             self._work = Project(system.store, function, system.clock, self._lease, self.progress)
