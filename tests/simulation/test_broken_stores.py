@@ -63,7 +63,13 @@ class Deaf(MemoryStore):
     [
         (
             Unfenced,
-            {"checkpoints_never_go_back", "rows_equal_a_fresh_fold", "no_money_is_made", "no_account_is_overdrawn"},
+            {
+                "checkpoints_never_go_back",
+                "comes_to_rest",
+                "rows_equal_a_fresh_fold",
+                "no_money_is_made",
+                "no_account_is_overdrawn",
+            },
         ),
         (Forgetful, {"each_command_took_effect_once"}),
         (Torn, {"rows_equal_a_fresh_fold"}),

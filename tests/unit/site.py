@@ -34,7 +34,7 @@ class Handled(App):
 async def until(condition):
     """Let the loop turn until the condition holds: what makes it true has no event to wait for."""
     end = time.monotonic() + 60
-    while not condition():  # noqa: ASYNC110 - that is what this function is for
+    while not condition():
         if time.monotonic() > end:
             raise AssertionError("it never came true")
         await asyncio.sleep(0)
