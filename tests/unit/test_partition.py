@@ -70,20 +70,17 @@ def test_plan(layout, members, take, leave):
 
 
 @pytest.mark.parametrize(
-    ("layout", "members", "wait"),
-    [
-        ("bbbbbbbbbbbbbbbb", "ba", limits.HANDOVER),
-        ("aaaaaaaabbbbbbbb", "ab", limits.STANDBY),
-        ("................", "a", limits.STANDBY),
-    ],
+    ("layout", "members", "lacks"),
+    [("bbbbbbbbbbbbbbbb", "ba", True), ("aaaaaaaabbbbbbbb", "ab", False), ("................", "a", False)],
 )
-def test_it_looks_again_soon_where_it_lacks_some(layout, members, wait):
-    assert plan(held(layout), list(members), "a").wait == wait
+def test_it_says_whether_others_are_to_let_go_of_some(layout, members, lacks):
+    todo = plan(held(layout), list(members), "a")
+    assert (todo.lacks, todo.ends) == (lacks, limits.STANDBY)
 
 
-def test_it_looks_again_when_the_next_lease_runs_out():
+def test_it_says_when_the_next_lease_runs_out():
     holders = {number: Holder("a" if number < 8 else "b", 0.3) for number in ALL}
-    assert plan(holders, ["a", "b"], "a").wait == 0.3
+    assert plan(holders, ["a", "b"], "a").ends == 0.3
 
 
 @pytest.mark.parametrize("seed", range(30))

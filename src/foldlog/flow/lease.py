@@ -7,6 +7,7 @@ with its checkpoint.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -77,6 +78,14 @@ def _here() -> float:
     return asyncio.get_running_loop().time()
 
 
+class _Seen(NamedTuple):
+    """A partition's row as it was last looked at, and since when it has not changed by this process's own clock."""
+
+    version: int
+    checkpoint: Checkpoint
+    since: float
+
+
 class _Held:
     """A partition's row as its owner last wrote it."""
 
@@ -87,6 +96,9 @@ class _Held:
         self.renewed_here = _here()
 
 
+_NOBODY = Holder("", 0)
+
+
 class Lease:
     """One owner's hold on partitions of one function.
 
@@ -95,9 +107,9 @@ class Lease:
 
     def __init__(self, store: Store, clock: Clock, function: str, owner: str, seconds: float = limits.LEASE) -> None:
         self._store, self._clock, self.function, self._owner, self._seconds = store, clock, function, owner, seconds
+        self._keys = {checkpoint_key(function, number): number for number in ALL}
         self._held: dict[int, _Held] = {}
-        self._rows: dict[int, tuple[int, int]] = {}
-        self._seen: dict[int, tuple[int, float]] = {}
+        self._seen: dict[int, _Seen] = {}
         self._turn = asyncio.Lock()
 
     @property
@@ -145,36 +157,37 @@ class Lease:
 
     async def look(self) -> dict[int, Holder]:
         """Who holds each partition now. Errors: `Misconfigured` where a checkpoint belongs to another log."""
-        keys = {checkpoint_key(self.function, number): number for number in ALL}
-        found = await self._store.get(CHECKPOINTS, list(keys))
-        holders: dict[int, Holder] = {}
-        self._rows = {}
-        for key, number in keys.items():
-            row = found.get(key)
-            holders[number] = Holder("", 0) if row is None else self._holder(number, row)
-        return holders
+        found = await self._store.get(CHECKPOINTS, list(self._keys))
+        here, before = _here(), self._seen
+        self._seen = {}
+        for key, row in found.items():
+            number = self._keys[key]
+            seen = before.get(number)
+            since = seen.since if seen is not None and seen.version == row.version else here
+            self._seen[number] = _Seen(row.version, self._checked(decode(row)), since)
+        now = self._clock.now()
+        return {number: self._holder(number, now, here) for number in ALL}
 
-    def _holder(self, number: int, row: Row) -> Holder:
-        held, identity = decode(row), self._store.identity
-        if (held.log, held.epoch) != (identity.log, identity.epoch):
+    def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
+        identity = self._store.identity
+        if (checkpoint.log, checkpoint.epoch) != (identity.log, identity.epoch):
             raise Misconfigured(
-                f"the checkpoint of {self.function} belongs to another log ({held.log}, epoch {held.epoch}); its "
-                "position means nothing here"
+                f"the checkpoint of {self.function} belongs to another log ({checkpoint.log}, epoch "
+                f"{checkpoint.epoch}); its position means nothing here"
             )
-        self._rows[number] = row.version, held.position
+        return checkpoint
+
+    def _holder(self, number: int, now: int, here: float) -> Holder:
+        if number not in self._seen:
+            return _NOBODY
         if self.holds(number):
             return Holder(self._owner, self._seconds)
-        if held.owner in {"", self._owner}:
-            return Holder("", 0)  # ours, but from a run that is over: to be taken like any other
-        left = min((held.until - self._clock.now()) / 1e6, self._unchanged(number, row.version))
-        return Holder(held.owner, max(0.0, left))
-
-    def _unchanged(self, number: int, version: int) -> float:
-        """Seconds until a row that nobody renews is free by this process's own monotonic clock, whatever clocks say."""
-        seen = self._seen.get(number)
-        if seen is None or seen[0] != version:
-            seen = self._seen[number] = version, _here()
-        return seen[1] + self._seconds - _here()
+        _, checkpoint, since = self._seen[number]
+        if checkpoint.owner in {"", self._owner}:
+            return _NOBODY  # ours, but from a run that is over: to be taken like any other
+        # A row that nobody renews is free by this process's own monotonic clock, too, whatever clocks say.
+        left = min((checkpoint.until - now) / 1e6, since + self._seconds - here)
+        return Holder(checkpoint.owner, max(0.0, left))
 
     async def take(self, partitions: Iterable[int], first: int) -> bool:
         """Take partitions as they were at the last look; False when somebody else was faster: then look again.
@@ -184,10 +197,10 @@ class Lease:
         """
         wanted, puts = list(partitions), []
         for number in ALL:
-            version, position = self._rows.get(number, (0, first))
+            version, position = self._found(number, first)
             if number in wanted:
                 puts.append(self._put(number, version, position, self._owner))
-            elif number not in self._rows:
+            elif not version:
                 puts.append(self._put(number, 0, first, ""))
         async with self._turn:
             try:
@@ -195,9 +208,13 @@ class Lease:
             except Conflict:
                 return False
             for number in wanted:
-                version, position = self._rows.get(number, (0, first))
+                version, position = self._found(number, first)
                 self._held[number] = _Held(version + 1, position, self._clock.now())
         return True
+
+    def _found(self, number: int, first: int) -> tuple[int, int]:
+        seen = self._seen.get(number)
+        return (0, first) if seen is None else (seen.version, seen.checkpoint.position)
 
     async def commit(self, rows: Sequence[RowChange], positions: Mapping[int, int]) -> None:
         """Commit rows and the checkpoints of their partitions together; a checkpoint never goes back.

@@ -17,11 +17,13 @@ class Holder(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The partitions to take now, those to let go, and the seconds until it is worth looking again."""
+    """The partitions to take now, those to let go, the seconds until the first lease of another runs out (at most
+    `limits.STANDBY`), and whether others are to let go of some."""
 
     take: list[int]
     leave: list[int]
-    wait: float
+    ends: float
+    lacks: bool
 
 
 def partition_of(tenant: str, key: str) -> int:
@@ -51,5 +53,4 @@ def plan(holders: Mapping[int, Holder], members: Sequence[str], me: str) -> Plan
     start = fair * alive.index(me) % len(free) if len(free) > lacks else 0
     take = sorted((free[start:] + free[:start])[:lacks])
     ends = min((held.left for held in holders.values() if held.owner != me and held.left > 0), default=limits.STANDBY)
-    wait = limits.HANDOVER if lacks > len(take) else min(limits.STANDBY, max(ends, limits.HANDOVER))
-    return Plan(take, mine[fair:], wait)
+    return Plan(take, mine[fair:], min(limits.STANDBY, max(ends, limits.HANDOVER)), lacks > len(take))

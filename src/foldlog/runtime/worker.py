@@ -41,6 +41,7 @@ class Runner:
         self._lease = Lease(system.store, system.clock, function.name, system.owner, system.lease)
         self._work: Deliver | Project | None = None
         self._looked = False
+        self._lacked = 0.0
 
     @property
     def held(self) -> list[int]:
@@ -110,7 +111,7 @@ class Runner:
                 break
             self._looked = True
             self.progress.pulse()
-            await _until(stop, todo.wait)
+            await _until(stop, self._pause_after(todo))
         else:
             return
         if not isinstance(self.function, Effect):
@@ -171,13 +172,23 @@ class Runner:
             if todo.take and await lease.take(todo.take, await self._first()):
                 log.info("takes partitions over", extra={"function": self.function.name, "partitions": len(todo.take)})
                 await work.join(todo.take)
-            await _until(stop, min(todo.wait, lease.idle))
+            await _until(stop, min(self._pause_after(todo), lease.idle))
         ended.set()
 
     async def _look(self) -> Plan:
         members = self._members
         await members.ready.wait()
         return plan(await self._lease.look(), await members.of(self.function.name), members.owner)
+
+    def _pause_after(self, todo: Plan) -> float:
+        """Short while others are about to let go of what is this process's share. Ever longer where they do not:
+        then they are dead, and their leases say when."""
+        if not todo.lacks:
+            self._lacked = 0.0
+            return todo.ends
+        pause = min(max(limits.HANDOVER, self._lacked), todo.ends)
+        self._lacked += pause
+        return pause
 
     async def _first(self) -> int:
         function = self.function
