@@ -92,7 +92,7 @@ def test_the_partitions_of_one_that_dies_or_hangs_are_taken_over(workers, number
                 await asyncio.to_thread(workers.end, one, number)
                 await shares(app, by={two: 16})
             else:
-                workers.running[one].send_signal(number)
+                await workers.hang(one)
                 await shares(app, by={two: 16})
                 await sending
                 workers.running[one].send_signal(signal.SIGCONT)  # its late writes are refused; then it has its share

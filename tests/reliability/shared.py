@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,18 @@ class Workers:
             self.running[name].send_signal(signal.SIGCONT)
             self.end(name)
 
+    async def hang(self, name: str) -> int:
+        """SIGSTOP one, not inside a commit: there it has the file's lock, and nobody can write before it goes on.
+        Returns how often it was let go on for that."""
+        again = 0
+        while True:
+            self.running[name].send_signal(signal.SIGSTOP)
+            if await asyncio.to_thread(_writable, self.path):
+                return again
+            again += 1
+            self.running[name].send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.01)
+
     def lines(self) -> list[list[str]]:
         """The effects outside, in order; a line that a kill cut is left out."""
         found = [line.split() for line in self.world.read_text().splitlines()]
@@ -144,6 +158,17 @@ class Workers:
             if before is not None and position < before[2]:
                 faults.append(f"{key}: from {before[2]} back to {position}")
         return faults
+
+
+def _writable(path: Path) -> bool:
+    """Whether anybody can write: others' commits end within milliseconds."""
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as conn:
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        conn.execute("ROLLBACK")
+        return True
 
 
 async def holders(app: App, function: str) -> Counter[str]:

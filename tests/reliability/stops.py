@@ -3,9 +3,8 @@
 import asyncio
 import random
 import signal
-import sqlite3
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -36,13 +35,7 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
                 for function in FUNCTIONS:
                     await until(app, function, lambda held: all(held[name] == 8 for name in names))
                 victim = chance.choice(names)
-                workers.running[victim].send_signal(signal.SIGSTOP)
-                while not await asyncio.to_thread(_writable, workers.path):
-                    # It sleeps inside a commit, with the file's lock: nobody can write before it goes on.
-                    inside += 1
-                    workers.running[victim].send_signal(signal.SIGCONT)
-                    await asyncio.sleep(chance.uniform(0.0, 0.02))
-                    workers.running[victim].send_signal(signal.SIGSTOP)
+                inside += await workers.hang(victim)
                 took = 0.0
                 for function in FUNCTIONS:
                     took += await until(app, function, partial(_gone, victim))
@@ -65,17 +58,6 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
         "slowest takeover s": round(slowest, 2),
     }
     return Result("SIGSTOP past the lease", shown, [*faults, *stale])
-
-
-def _writable(path: Path) -> bool:
-    """Whether anybody can write: others' commits end within milliseconds."""
-    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as conn:
-        try:
-            conn.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return False
-        conn.execute("ROLLBACK")
-        return True
 
 
 def _gone(name: str, held: Counter[str]) -> bool:
