@@ -73,14 +73,14 @@ class MemoryStore:
         self._tables: dict[str, _Table] = {}
         self._now, self._latest = now, 0
         self._is_open = False
-        self._committed = asyncio.Event()
+        self._committed, self._appended = asyncio.Event(), asyncio.Event()
 
     async def open(self) -> None:
         self._is_open = True
 
     async def close(self) -> None:
         self._is_open = False
-        self._wake()
+        self._wake(longer=True)
 
     async def commit(self, batch: Batch) -> list[Appended]:
         now = self._time()
@@ -95,7 +95,7 @@ class MemoryStore:
             self._table(change.table).change(change, now)
         for change in batch.rows:
             self._table(change.table).purge(now)
-        self._wake()
+        self._wake(longer=bool(appended))
         return appended
 
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
@@ -118,7 +118,7 @@ class MemoryStore:
         self._time()
         if after is None or self._log.head <= after:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._committed.wait(), timeout)
+                await asyncio.wait_for((self._committed if after is None else self._appended).wait(), timeout)
 
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
         now = self._time()
@@ -146,10 +146,13 @@ class MemoryStore:
             self._tables[table.name] = _Table(table)
         return self._tables[table.name]
 
-    def _wake(self) -> None:
-        # Those who wait hold this event, those who come later wait for the next one.
+    def _wake(self, *, longer: bool) -> None:
+        # Those who wait hold these events, those who come later wait for the next ones.
         self._committed.set()
         self._committed = asyncio.Event()
+        if longer:
+            self._appended.set()
+            self._appended = asyncio.Event()
 
 
 class _Log:

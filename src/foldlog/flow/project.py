@@ -225,29 +225,41 @@ class Project:
         return [*changes.values(), *self._letters, *self._stale.values()]
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
+        """What there is to fold, in order; not what is another owner's, or was seen before."""
+        return self._by_stream(events) if self._view.projection.key is None else self._by_key(events)
+
+    def _by_stream(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
-        view, seen, past = self._view, self.seen, 2**63
-        by_stream = view.projection.key is None
-        decoded = not view.takes.recorded or not (by_stream or view.by_envelope)
+        seen, decoded = self.seen, not self._view.takes.recorded
         for event in events:
-            if by_stream and event.position <= seen.get(partition_of(event.tenant, event.key), past):
-                continue  # another owner's, or seen before: not worth decoding
+            key = RowKey(event.tenant, event.key)
+            place = partition_of(*key)
+            if event.position <= seen.get(place, _PAST):
+                continue
+            try:
+                data = event.kind.decode(event.body) if decoded else None
+            except Exception as error:
+                # Parked in its turn: what came before it still counts.
+                work.append(_Work(key, event, None, place, _no_corruption(error)))
+                continue
+            work.append(_Work(key, event, data, place))
+        return work
+
+    def _by_key(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
+        work: list[_Work] = []
+        view, seen = self._view, self.seen
+        decoded = not (view.takes.recorded and view.by_envelope)
+        for event in events:
+            data, fault = None, None
             try:
                 data = event.kind.decode(event.body) if decoded else None
                 keys = view.keys(event, data)
             except Exception as error:
-                if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
-                    raise
-                key = self._row_of(event)
-                place = partition_of(*key)
-                if event.position > seen.get(place, past):
-                    # Parked in its turn: what came before it still counts.
-                    work.append(_Work(key, event, None, place, error))
-                continue
+                keys, fault = [self._row_of(event)], _no_corruption(error)
             for key in keys:
                 place = partition_of(*key)
-                if event.position > seen.get(place, past):
-                    work.append(_Work(key, event, data, place))
+                if event.position > seen.get(place, _PAST):
+                    work.append(_Work(key, event, data, place, fault))
         return work
 
     def _row_of(self, event: Recorded[Any]) -> RowKey:
@@ -310,6 +322,17 @@ class Project:
         if len(self._held) > limits.ROW_CACHE:
             for key in list(self._held)[: len(self._held) - limits.ROW_CACHE // 2]:
                 del self._held[key]
+
+
+_PAST = 2**63
+"""Behind every position: where a partition that is not held here has come to."""
+
+
+def _no_corruption(error: Exception) -> Exception:
+    """An event's own fault, to be parked. Errors: what is the log's fault is raised."""
+    if isinstance(error, Corrupt) and not isinstance(error, Undecodable):
+        raise error
+    return error
 
 
 class _Work(NamedTuple):
