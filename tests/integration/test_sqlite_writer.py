@@ -175,7 +175,7 @@ def test_a_lock_that_stays_is_unavailable(tmp_path, monkeypatch):
 
 
 def test_closing_finishes_what_was_accepted(tmp_path):
-    path = tmp_path / "log.db"
+    path, before = tmp_path / "log.db", threading.enumerate()
 
     async def body():
         store = SqliteStore(path)
@@ -188,7 +188,7 @@ def test_closing_finishes_what_was_accepted(tmp_path):
         return await asyncio.gather(*tasks)
 
     assert len(asyncio.run(body())) == 100
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("foldlog")]
+    assert not [thread for thread in threading.enumerate() if thread not in before]
 
 
 def test_a_cancelled_commit_harms_nobody(tmp_path):

@@ -11,7 +11,7 @@ from foldlog.testing.simulation import Simulation
 from tests.reliability.processes import Result
 from tests.simulation import bank, shop
 
-_SHOP_EVERY = 25  # of so many seeds one is the shop's: its fourteen functions take ten times as long
+_SHOP_EVERY = 50  # of so many seeds one is the shop's: its fourteen functions take ten times as long
 _AGAIN = 50  # of so many seeds one is run twice
 _CHUNK = 50
 

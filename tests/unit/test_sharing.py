@@ -2,7 +2,9 @@
 
 import asyncio
 
-from foldlog import Context, handler
+import pytest
+
+from foldlog import Conflict, Context, handler
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.inbox import READY, Item
@@ -101,5 +103,48 @@ def test_partitions_that_leave_while_they_are_loaded(site):
             assert set(work.seen) == {1, 2, 3, 4}
             stop.set()
             await running
+
+    asyncio.run(main())
+
+
+def test_partitions_that_join_a_run_that_has_lost_a_lease_meanwhile(site):
+    """What is told then is the lost lease, after which the function goes on, not that the run takes nothing new."""
+    gate = asyncio.Event()
+
+    @handler("see")
+    async def see(event: Opened, ctx: Context) -> None:
+        gate.clear()
+
+    def lose(link, batch):
+        raise Conflict("row checkpoints/handler.see/01", 1, 2, row="checkpoints/handler.see/01")
+
+    async def main():
+        async with site.app([account, see]).open(functions=False) as app:
+            system, (effect,), scan = app.system, app.system.functions(), app.link.scan
+
+            async def slow(table, span):
+                await gate.wait()
+                return await scan(table, span)
+
+            app.link.scan = slow
+            lease, stop, work = begun(system, effect)
+            assert await taken(lease, range(15))
+            gate.set()
+            running = asyncio.create_task(
+                work.run(lambda after, until: follow(system.store, effect.query, after, until, 0.01), stop)
+            )
+            await until(lambda: work.settled(0))
+            assert await taken(lease, [15])
+            await app.send(account, "2", Open("x"))
+            app.link.before = lose
+            await until(lambda: not gate.is_set())
+            joining = asyncio.create_task(work.join([15]))
+            await asyncio.wait([running])
+            gate.set()
+            await asyncio.wait([joining])
+            assert joining.cancelled()
+            with pytest.raises(ExceptionGroup) as raised:
+                await running
+            assert raised.group_contains(Conflict)
 
     asyncio.run(main())

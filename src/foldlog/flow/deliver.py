@@ -53,7 +53,7 @@ class Deliver:
         """Work on partitions that the lease holds now, too: what they left undone, then events behind their
         checkpoints."""
         lanes = self._lanes
-        if lanes.group is None or self._feed is None:
+        if self._feed is None:
             raise AssertionError("partitions join a run")
         async with self._one:
             self._loaded = False
@@ -68,7 +68,7 @@ class Deliver:
                 self._load(item)
             if lanes.stopping:
                 return
-            self._taking = lanes.group.create_task(self._take(self._feed(lanes.board.cursor(), self._stop)))
+            self._taking = lanes.begin(self._take(self._feed(lanes.board.cursor(), self._stop)))
             for lane in list(lanes.queues):
                 lanes.start(lane)
             self._loaded = True

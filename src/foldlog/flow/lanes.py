@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from foldlog.flow import inbox, outbox
@@ -100,7 +100,17 @@ class Lanes:
             return
         queue = self.queues.get(lane)
         if queue and queue[0].status != inbox.DEAD:
-            self.active[lane] = self.group.create_task(self._run(lane, queue))
+            self.active[lane] = self.begin(self._run(lane, queue))
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of this run. Where the run ends already, because it has failed, whoever calls is cancelled."""
+        if self.group is None:
+            raise AssertionError("tasks are begun in a run")
+        try:
+            return self.group.create_task(work)
+        except RuntimeError as error:  # a group that ends takes no tasks, and has no way to be asked before
+            work.close()
+            raise asyncio.CancelledError from error
 
     def forget(self, partitions: set[int]) -> None:
         """Drop the lanes of these partitions; their rows say what is left to do."""
