@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, scale, seeds, stops
+from tests.reliability import faults, forks, functions, kills, races, reallogs, rebuilds, restarts, scale, seeds, stops
 from tests.reliability.processes import Result
 
 CHECKS: dict[str, Callable[[Path], Result]] = {
@@ -23,6 +23,7 @@ CHECKS: dict[str, Callable[[Path], Result]] = {
     "rebuild": lambda folder: rebuilds.kill_rebuilds(folder, 100),
     "rebuild-live": lambda folder: rebuilds.measure_rebuild(folder, 1_000_000),
     "restart": lambda folder: restarts.restart(folder, 1_000_000),
+    "real-logs": reallogs.real_logs,
     "seeds": lambda folder: seeds.simulate(folder, 5_000),
 }
 

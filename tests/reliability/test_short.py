@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, forks, functions, kills, races, rebuilds, restarts, scale, seeds, stops
+from tests.reliability import faults, forks, functions, kills, races, reallogs, rebuilds, restarts, scale, seeds, stops
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -76,3 +76,11 @@ def test_a_fork_that_is_killed_is_whole_or_absent(tmp_path: Path) -> None:
     result = forks.kill_forks(tmp_path, rounds=6, events=20_000)
     assert not result.faults
     assert result.figures["killed"]
+
+
+@pytest.mark.skipif(
+    reallogs.data_folder() is None and not os.environ.get("CI"),
+    reason="the real logs are missing: FOLDLOG_DATA names the folder that has event-logs/",
+)
+def test_rows_of_real_logs_are_the_same_live_built_later_and_as_of_now(tmp_path: Path) -> None:
+    assert not reallogs.real_logs(tmp_path, most=250).faults
