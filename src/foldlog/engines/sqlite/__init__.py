@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import apsw
@@ -23,10 +24,8 @@ import apsw
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
 from foldlog.engines.sqlite import forks, rows
-from foldlog.engines.sqlite.checkup import examine
 from foldlog.engines.sqlite.faults import said
 from foldlog.engines.sqlite.files import connect, open_file
-from foldlog.engines.sqlite.forking import fork
 from foldlog.engines.sqlite.log import Log, head_of
 from foldlog.engines.sqlite.readers import Readers
 from foldlog.engines.sqlite.watch import Watch
@@ -37,9 +36,16 @@ from foldlog.model.query import Query
 from foldlog.model.thread import in_thread
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
-__all__ = ["SqliteStore", "examine", "fork"]
+__all__ = ["SqliteStore"]
+_TOOLS = {"examine": "checkup", "fork": "forking"}  # of the command line: loaded when it asks
 
 _FEW = 64  # events or rows that are read on the spot: less work than handing them to a thread
+
+
+def __getattr__(name: str) -> object:
+    if name not in _TOOLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_TOOLS[name]}"), name)
 
 
 def _micros() -> int:
