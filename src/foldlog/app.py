@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from foldlog import limits
+from foldlog import limits, runtime
 from foldlog.errors import Invalid, Misconfigured, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
@@ -22,10 +22,6 @@ from foldlog.model.message import Receipt, Recorded, Send
 from foldlog.model.principal import Principal
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
-from foldlog.runtime.logs import log_json
-from foldlog.runtime.portal import Portal
-from foldlog.runtime.serve import until_signal
-from foldlog.runtime.worker import Worker, reached
 from foldlog.system import System, build
 
 C = TypeVar("C")
@@ -63,7 +59,7 @@ class App:
         )
         self._next: System | None = self._build()
         self._system: System | None = None
-        self._worker: Worker | None = None
+        self._worker: runtime.Worker | None = None
 
     @property
     def system(self) -> System:
@@ -166,7 +162,7 @@ class App:
             async with self.system.travel.rows(view, tenant, at, by, key) as store:
                 return await row_in(store, view, view.table, place)
         if after is not None and after.position is not None and not view.inline:
-            await reached(self.system, self._worker, view, partition_of(*place), after.position, timeout)
+            await runtime.reached(self.system, self._worker, view, partition_of(*place), after.position, timeout)
         return await get(self.system.store, self.system.serving, view, place)
 
     async def find(
@@ -261,7 +257,7 @@ class App:
 
     async def serve(self, ready: Callable[[], object] | None = None) -> None:
         """Open, call `ready`, run the functions until SIGTERM or Ctrl-C, stop cleanly. A second signal ends at once."""
-        with until_signal() as stop:
+        with runtime.until_signal() as stop:
             async with self:
                 if ready is not None:
                     ready()
@@ -269,13 +265,13 @@ class App:
 
     def run(self) -> None:
         """Run the functions until SIGTERM or Ctrl-C. Logs go to standard error as JSON lines, where none are set up."""
-        log_json(sys.stderr)
+        runtime.log_json(sys.stderr)
         asyncio.run(self.serve())
 
     @contextmanager
     def blocking(self, *, functions: bool = True) -> Iterator["Blocking"]:
         """The same app for programs that are not async: `with app.blocking() as b: b.send(...)`."""
-        portal = Portal()
+        portal = runtime.Portal()
         try:
             portal.call(self._start(functions))
             try:
@@ -297,7 +293,7 @@ class App:
             self._system = None
             raise
         if functions:
-            self._worker = Worker(system)
+            self._worker = runtime.Worker(system)
             self._worker.start()
 
     async def _stop(self) -> None:
@@ -344,7 +340,7 @@ def _blocking(method: Callable[Concatenate[App, P], Coroutine[Any, Any, T]]) -> 
 class Blocking:
     """An open app behind a portal: each method waits for the App's method of that name. Safe to use from threads."""
 
-    def __init__(self, app: App, portal: Portal) -> None:
+    def __init__(self, app: App, portal: "runtime.Portal") -> None:
         self.app, self.portal = app, portal
 
     send = _blocking(App.send)
