@@ -62,3 +62,17 @@ def test_the_factory_is_asked_once_for_each_kind():
 
     assert len(opened(body, kinds=kinds)) == 3
     assert asked == [("cart", "seen", 1, "json"), ("cart", "seen", 2, "json"), ("cart", "seen", 1, "x")]
+
+
+def test_who_is_cancelled_when_a_commit_has_just_woken_it_is_cancelled():
+    async def main():
+        store = MemoryStore()
+        await store.open()
+        waiting = asyncio.create_task(store.wait(None, 30))
+        await asyncio.sleep(0)
+        await store.commit(Batch(rows=[Put(Table("t"), RowKey("", "k"), b"1")]))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+
+    asyncio.run(main())

@@ -24,7 +24,7 @@ def test_a_build_that_dies_at_any_commit_goes_on(site, monkeypatch):
         await filled(site)
         for number in range(1, 12):
             for stored in (False, True):
-                app = site.app([account, manual], lease=0.001)
+                app = site.app([account, manual], lease=0.03)
                 for name, hook in crash_at(number, stored=stored).items():
                     setattr(app.link, name, hook)
                 died.append(await settled_or_dead(app))

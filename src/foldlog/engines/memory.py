@@ -118,7 +118,8 @@ class MemoryStore:
         self._time()
         if after is None or self._log.head <= after:
             with suppress(TimeoutError):
-                await asyncio.wait_for((self._committed if after is None else self._appended).wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await (self._committed if after is None else self._appended).wait()
 
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
         now = self._time()
