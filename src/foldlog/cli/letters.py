@@ -10,8 +10,9 @@ import msgspec
 
 from foldlog import limits
 from foldlog.cli.astest import test_of
-from foldlog.cli.output import Output, note
+from foldlog.cli.output import Output
 from foldlog.cli.target import GroupOnTarget, find, json_option, opened, url_option
+from foldlog.cli.watching import Listed, print_listed, watch_option
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.model.message import to_datetime
@@ -57,23 +58,24 @@ def _filters(command: F) -> F:
 @dead_letters.command("list")
 @click.option("--function", metavar="NAME", help="Those of one handler, or of view.NAME.VERSION.")
 @click.option("--limit", type=click.IntRange(1, limits.FIND_MAX), default=limits.FIND, show_default=True)
+@watch_option
 @json_option
 @click.pass_obj
-def list_letters(place: Place, function: str | None, limit: int, machine: bool) -> None:
+def list_letters(place: Place, function: str | None, limit: int, every: int | None, machine: bool) -> None:
     """List dead letters, the oldest event first.
 
-    Example:
+    Examples:
       foldlog dead-letters bank.py list --function greet --json
+      foldlog dead-letters bank.py list --watch
     """
-    found = _with_store(place, lambda store: deadletter.dead_letters(store, _function(function), limit))
-    output = Output(machine)
-    if machine:
-        for letter in found:
-            output.json(_as_json(letter))
-        return
-    output.table(COLUMNS, [_row(letter) for letter in found])
-    if len(found) == limit:
-        note(f"{limit} shown; there may be more: --limit")
+    target = find(*place)
+
+    async def look(store: Store) -> Listed:
+        found = await deadletter.dead_letters(store, _function(function), limit)
+        remark = f"{limit} shown; there may be more: --limit" if len(found) == limit else ""
+        return Listed([_as_json(letter) for letter in found], COLUMNS, [_row(letter) for letter in found], remark)
+
+    print_listed(lambda: opened(target), look, machine, every)
 
 
 @dead_letters.command()

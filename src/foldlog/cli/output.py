@@ -60,6 +60,11 @@ class Output:
             file=sys.stdout, highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE
         )
 
+    @property
+    def redraws(self) -> bool:
+        """Whether what stands there can be drawn anew: it goes to a terminal, and to one that can do so."""
+        return sys.stdout.isatty() and self.console.is_terminal and not self.console.is_dumb_terminal
+
     def json(self, value: Any) -> None:
         """One JSON value on a line of its own."""
         sys.stdout.write(f"{to_json(value)}\n")
@@ -70,17 +75,20 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, last_cut: bool = False) -> None:
         """A table; numbers to the right. `last_cut` keeps the last column on one line."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        listed = [list(row) for row in rows]
-        for number, name in enumerate(columns):
-            right = bool(listed) and all(isinstance(row[number], int) for row in listed)
-            cut = last_cut and number == len(columns) - 1
-            table.add_column(
-                name, justify="right" if right else "left", no_wrap=cut, overflow="ellipsis" if cut else "fold"
-            )
-        for row in listed:
-            table.add_row(*map(cell, row))
-        self.console.print(table)
+        self.console.print(table(columns, rows, last_cut=last_cut))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, last_cut: bool = False) -> Table:
+    """As `Output.table` prints it."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    listed = [list(row) for row in rows]
+    for number, name in enumerate(columns):
+        right = bool(listed) and all(isinstance(row[number], int) for row in listed)
+        cut = last_cut and number == len(columns) - 1
+        made.add_column(name, justify="right" if right else "left", no_wrap=cut, overflow="ellipsis" if cut else "fold")
+    for row in listed:
+        made.add_row(*map(cell, row))
+    return made
 
 
 def note(text: object) -> None:

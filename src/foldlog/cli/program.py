@@ -10,6 +10,7 @@ import foldlog
 from foldlog.cli.doctor import doctor
 from foldlog.cli.events import events
 from foldlog.cli.forking import fork_log
+from foldlog.cli.functions import functions
 from foldlog.cli.letters import dead_letters
 from foldlog.cli.making import new
 from foldlog.cli.output import safe, to_json
@@ -73,6 +74,7 @@ for _command in (
     schema,
     send,
     events,
+    functions,
     views,
     dead_letters,
     export_log,

@@ -11,6 +11,7 @@ from foldlog.app import App
 from foldlog.cli.output import Output, note, to_json
 from foldlog.cli.past import moment, past_options, watched
 from foldlog.cli.target import GroupOnTarget, find, json_option, present, tenant_option, url_option
+from foldlog.cli.watching import Listed, print_listed, watch_option
 from foldlog.errors import NotFound
 from foldlog.flow import inbox, serving
 from foldlog.flow.reading import Found
@@ -39,32 +40,28 @@ def views(context: click.Context, app: str, url: str) -> None:
 
 
 @views.command("list")
+@watch_option
 @json_option
 @click.pass_obj
-def list_views(place: Place, machine: bool) -> None:
+def list_views(place: Place, every: int | None, machine: bool) -> None:
     """List the projections, each with all its versions: which one is read, how far each has come, what is stale.
 
     A row is parked, and stale from then on, when its fold has failed on an event; the others go on. "changed" says that
     the fold was changed since this version was made, without a new version: rows made before stay as they are.
 
-    Example:
+    Examples:
       foldlog views bank.py list
+      foldlog views bank.py list --watch 5
     """
     app = app_of(place)
-
-    async def collect() -> list[dict[str, Any]]:
-        async with app.open(functions=False):
-            store = app.system.store
-            return [line for one in app.parts if isinstance(one, Projection) for line in await _described(store, one)]
-
-    found = asyncio.run(collect())
-    output = Output(machine)
-    if machine:
-        for one in found:
-            output.json(one)
-        return
     columns = ("name", "version", "read", "percent", "behind", "rate", "eta", "parked", "changed", "indexes", "inline")
-    output.table(columns, [[_cell(one[name]) for name in columns] for one in found])
+
+    async def look(opened: App) -> Listed:
+        parts = [part for part in opened.parts if isinstance(part, Projection)]
+        found = [line for part in parts for line in await _described(opened.system.store, part)]
+        return Listed(found, columns, [[_cell(one[name]) for name in columns] for one in found])
+
+    print_listed(lambda: app.open(functions=False), look, machine, every)
 
 
 @views.command()

@@ -5,7 +5,7 @@ state       … on what: the fold of a stream or of what a scope finds
 snapshot    … saved, for long streams: trusted only where nothing has changed
 subscribe   pages of events up to the safe head, in order, nothing skipped
 partition   which partition a key belongs to, and which partitions a process should hold
-members     which processes run a function: their heartbeats
+members     which processes run a function, and how it does there: their heartbeats
 lease       who holds a partition, and up to where it came: the checkpoint's row
 index       how a field of a row stands in an index
 view        a projection made ready: its table, its codec, its events
@@ -30,5 +30,5 @@ travel      the same as of a position or a time: folded from the cut log
 deadletter  what an operator sees of it: list, replay, discard
 
 Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it),
-checkup (what is wrong with functions and events).
+standing (how each function stands, and who runs it), checkup (what is wrong with functions and events).
 """

@@ -67,8 +67,7 @@ class Effect:
         if self.handler.key is None:
             return event.key
         try:
-            found = self.handler.key(event if self._by_envelope else event.data)
-            return check_text("handler key", found, limits.KEY_BYTES)
+            return self.own_key(event)
         except Exception as error:
             # A key that fails for one event mostly fails for many: one traceback says it all.
             first, self._keyless = not self._keyless, True
@@ -84,6 +83,13 @@ class Effect:
                 extra={"function": self.name, "stream": event.stream, "position": event.position},
             )
             return event.key
+
+    def own_key(self, event: Recorded[Any]) -> str:
+        """The same; what the handler's `key` fails with is raised."""
+        if self.handler.key is None:
+            return event.key
+        found = self.handler.key(event if self._by_envelope else event.data)
+        return check_text("handler key", found, limits.KEY_BYTES)
 
     def arguments(self, events: Sequence[Recorded[Any]], context: Context) -> tuple[Any, ...]:
         """What the handler is called with. Errors: `Undecodable`."""

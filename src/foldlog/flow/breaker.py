@@ -41,6 +41,13 @@ class Circuit:
         """What it is now: "closed", "open" or "half-open"."""
         return HALF_OPEN if self._state == OPEN and self._clock.now() >= self.until else self._state
 
+    @property
+    def opened(self) -> int | None:
+        """Until when it is open, and half-open from then on; 0 while it is closed, None where there is no breaker."""
+        if self._breaker is None:
+            return None
+        return 0 if self._state == CLOSED else self.until
+
     def free(self) -> int:
         """How many calls may begin now; in half-open state as many as there are probes left."""
         if self._state == CLOSED:

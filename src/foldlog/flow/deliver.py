@@ -99,6 +99,11 @@ class Deliver:
         """Up to where each partition's events are done, or have a row."""
         return self._lanes.board.lows()
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait in rows, of at most `limits.PARKED`."""
+        return self._lanes.parked
+
     def settled(self, head: int) -> bool:
         """Whether everything up to `head` is done, or waits behind a dead letter."""
         return (

@@ -251,6 +251,7 @@ class Lanes:
         for (lane, queue, item), event, outcome in zip(page, events, outcomes, strict=True):
             if lane in failed:
                 continue  # behind one that failed nothing was attempted, whatever the handler says of it
+            self.progress.retried += item.attempts > 0
             if outcome.error:
                 failed.add(lane)
                 changes.append(self._failed(queue, item, outcome, event))
@@ -262,6 +263,7 @@ class Lanes:
             await asyncio.gather(*(self.committer.store(*change) for change in changes))
 
     def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> Change | None:
+        self.progress.done += 1
         at = queue.index(item)
         del queue[at]
         self._pages.forget(item)
@@ -289,6 +291,7 @@ class Lanes:
         outcome = await outbox.send(self.store, self._schemas, self._execute, item)
         if outcome is None:
             return
+        self.progress.retried += item.attempts > 0
         if outcome.error:
             await self.committer.store(*self._failed(queue, item, outcome))
             return
@@ -297,6 +300,7 @@ class Lanes:
 
     def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
         handler, now = self.effect.handler, self._clock.now()
+        self.progress.failed += 1
         item.attempts += 1
         item.failed, item.error = now, outcome.error
         pause = handler.retry.pause(item.attempts, random.random())

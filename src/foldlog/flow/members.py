@@ -1,11 +1,12 @@
-"""Which processes run which functions: one heartbeat row a process, so that each can tell its share.
+"""Which processes run which functions, and how they do: one heartbeat row a process, so that each can tell its share.
 
-Members only say how many share the work. That no two do the same work is what the leases are for.
+Members only say how many share the work. That no two do the same work is what the leases are for. What else stands in a
+heartbeat, the vitals of each function, is for people to see.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -18,20 +19,59 @@ log = logging.getLogger("foldlog.members")
 MEMBERS = Table("members")
 
 
+class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a function does in one process.
+
+    `done`, `failed` and `retried` are the counts of `Progress`, since the process began to run it; `rate` is events a
+    second, between its last heartbeats. `waiting` is how many items wait in rows, of at most `limits.PARKED`. `breaker`
+    is `Circuit.opened`.
+    """
+
+    done: int = 0
+    rate: float = 0.0
+    failed: int = 0
+    retried: int = 0
+    waiting: int = 0
+    breaker: int | None = None
+
+
 class Member(msgspec.Struct, frozen=True):
-    """The row's value; its key is the owner's name. Times are microseconds since 1970."""
+    """The row's value; its key is the owner's name. Times are microseconds since 1970.
+
+    `vitals` are those of `functions`, in their order. They are not one map of both, because processes whose code knows
+    no vitals must be able to read the row, and theirs must be readable.
+    """
 
     since: int
     until: int
     functions: tuple[str, ...]
+    vitals: tuple[Vitals, ...] = ()
+
+    def vitals_of(self, function: str) -> Vitals | None:
+        """Those of a function; None where this process does not run it."""
+        if function not in self.functions:
+            return None
+        at = self.functions.index(function)
+        return self.vitals[at] if at < len(self.vitals) else Vitals()
 
 
 class Members:
     """This process among those that work on the same store."""
 
-    def __init__(self, store: Store, clock: Clock, owner: str, functions: Iterable[str], seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        owner: str,
+        functions: Iterable[str],
+        seconds: float,
+        vitals: Callable[[str], Vitals] = lambda _: Vitals(),
+    ) -> None:
         self._store, self._clock, self.owner, self._seconds = store, clock, owner, seconds
         self._functions = dict.fromkeys(functions)
+        self._vitals = vitals
+        self._told: dict[str, Vitals] = {}
+        self._measured, self._done = 0.0, dict[str, int]()
         self._since = self._beaten = 0
         self._beaten_here = 0.0
         self._seen: dict[str, tuple[int, float]] = {}
@@ -66,7 +106,9 @@ class Members:
             log.warning("no heartbeat", extra={"error": error.message})
 
     def due(self) -> bool:
-        """Whether it is time for a heartbeat."""
+        """Whether it is time for a heartbeat, or a breaker's state has changed: that is to be seen soon."""
+        if any(self._vitals(name).breaker != told.breaker for name, told in self._told.items()):
+            return True
         since = self._clock.now() - self._beaten
         pause = self._seconds / 3
         return (
@@ -74,17 +116,31 @@ class Members:
         )  # as leases do
 
     async def beat(self) -> None:
-        """Say that this process is alive; forget those that have long been silent. Errors: `Unavailable`."""
+        """Say that this process is alive, and how its functions do; forget those that have long been silent. Errors:
+        `Unavailable`."""
         now = self._clock.now()
         self._since = self._since or now
-        member = Member(self._since, now + int(self._seconds * 1e6), tuple(self._functions))
+        told = self._look()
+        member = Member(self._since, now + int(self._seconds * 1e6), tuple(told), tuple(told.values()))
         gone = [
             Delete(MEMBERS, row.key)
             for row in await self._rows()
             if row.key.key != self.owner and self._left(row, msgspec.json.decode(row.value, type=Member)) <= 0
         ]
         await self._store.commit(Batch(rows=[Put(MEMBERS, RowKey("", self.owner), msgspec.json.encode(member)), *gone]))
-        self._beaten, self._beaten_here = now, asyncio.get_running_loop().time()
+        self._beaten, self._beaten_here, self._told = now, asyncio.get_running_loop().time(), told
+
+    def _look(self) -> dict[str, Vitals]:
+        """The vitals as they are now. Where two heartbeats come close to each other the rate stays as it was: it would
+        tell of too short a time."""
+        here = asyncio.get_running_loop().time()
+        found = {name: self._vitals(name) for name in self._functions}
+        if (passed := here - self._measured) < min(limits.STANDBY, self._seconds / 3):
+            rates = {name: told.rate for name, told in self._told.items()}
+        else:
+            rates = {name: (one.done - self._done.get(name, one.done)) / passed for name, one in found.items()}
+            self._measured, self._done = here, {name: one.done for name, one in found.items()}
+        return {name: msgspec.structs.replace(one, rate=round(rates.get(name, 0.0), 1)) for name, one in found.items()}
 
     async def leave(self) -> None:
         """This process is no member any more: the others need not wait to take its share."""
@@ -94,6 +150,7 @@ class Members:
     async def drop(self, function: str) -> None:
         """This process runs the function no more, though it runs others."""
         self._functions.pop(function, None)
+        self._told.pop(function, None)
         await self.beat()
 
     async def of(self, function: str) -> list[str]:
@@ -121,3 +178,10 @@ class Members:
         for name in self._seen.keys() - {row.key.key for row in rows}:
             del self._seen[name]
         return rows
+
+
+async def members(store: Store, now: int) -> dict[str, Member]:
+    """Those whose heartbeat is not too old, as anybody may read them, by their names."""
+    rows, _ = await store.scan(MEMBERS, Range(limit=limits.MEMBERS))
+    found = {row.key.key: msgspec.json.decode(row.value, type=Member) for row in rows}
+    return {name: member for name, member in found.items() if member.until > now}

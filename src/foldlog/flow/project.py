@@ -85,6 +85,7 @@ class Project:
         self._parked: set[RowKey] = set()
         self._letters: list[Put] = []
         self._touched: set[int] = set()
+        self._worked = 0
         self._one = asyncio.Lock()
         self._turn = asyncio.Event()
         self.seen: dict[int, int] = {}
@@ -168,7 +169,7 @@ class Project:
             await self.page(Fed(events[:half], events[half - 1].position))
             await self.page(Fed(events[half:], fed.upto))
         else:
-            self._letters, self._stale = [], {}
+            self._letters, self._stale, self._worked = [], {}, 0
             place = min(self._touched)  # of the partitions that this event was too large for: the letter is theirs
             self._touched = {place}
             letter = self._park(self._row_of(events[0]), events[0], error, place)
@@ -179,6 +180,7 @@ class Project:
         if written := self._touched.union(self._lease.lagging(seen)):
             await self._lease.commit(changes, {one: seen[one] for one in written})
         self.seen = seen
+        self._progress.done += self._worked
 
     def _see(self, upto: int) -> None:
         self.seen = {one: max(at, upto) for one, at in self.seen.items()}
@@ -221,8 +223,15 @@ class Project:
                     self._letters.append(self._park(key, event, error, place))
                 continue
             row.version += 1
+        self._worked = self._right(work)
         self._forget_some()
         return [*changes.values(), *self._letters, *self._stale.values()]
+
+    def _right(self, work: Sequence["_Work"]) -> int:
+        """How much of it went right."""
+        if not (self._letters or self._parked):
+            return len(work)
+        return sum([not (one.fault or one.key in self._parked) for one in work])
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         """What there is to fold, in order; not what is another owner's, or was seen before."""
@@ -287,6 +296,7 @@ class Project:
         if key.key:
             self._parked.add(key)
         self._touched.add(place)
+        self._progress.failed += 1
         index = sum(letter.position == event.position for letter in self._letters)
         row_mark = mark(self._view.name, key, event.position)
         self._stale[row_mark.key] = row_mark

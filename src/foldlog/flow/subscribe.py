@@ -58,10 +58,15 @@ async def either(*works: Coroutine[Any, Any, Any]) -> None:
 
 
 class Progress:
-    """How far a function has come, and a way to wait for any change of it."""
+    """How far a function has come in this process, and a way to wait for any change of it.
+
+    `done` counts the events that went right, an event of a projection once for each of its rows; `failed` the attempts
+    that did not; `retried` those that were not the first.
+    """
 
     def __init__(self) -> None:
         self.position = 0
+        self.done = self.failed = self.retried = 0
         self._waiting: list[asyncio.Future[None]] = []
 
     def advance(self, position: int) -> None:

@@ -13,7 +13,7 @@ from foldlog.flow.deliver import Deliver
 from foldlog.flow.fork import first
 from foldlog.flow.lanes import Lanes
 from foldlog.flow.lease import Lease, checkpoints
-from foldlog.flow.members import Members
+from foldlog.flow.members import Members, Vitals
 from foldlog.flow.partition import ALL, Plan, plan
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
@@ -47,6 +47,17 @@ class Runner:
     def held(self) -> list[int]:
         """The partitions that this process works on now."""
         return [] if self._work is None else list(self._work.seen)
+
+    def vitals(self) -> Vitals:
+        """How it does, for the heartbeat."""
+        progress, work = self.progress, self._work
+        return Vitals(
+            progress.done,
+            failed=progress.failed,
+            retried=progress.retried,
+            waiting=work.waiting if isinstance(work, Deliver) else 0,
+            breaker=self.circuit.opened,
+        )
 
     def seen(self, partition: int) -> int | None:
         """Up to where a projection's partition has come here; None where another process holds it. Errors: what it
@@ -210,7 +221,9 @@ class Worker:
 
     def __init__(self, system: System) -> None:
         names = [function.name for function in system.functions()]
-        self._members = Members(system.store, system.clock, system.owner, names, system.lease)
+        self._members = Members(
+            system.store, system.clock, system.owner, names, system.lease, lambda name: self.runners[name].vitals()
+        )
         self.runners = {function.name: Runner(system, function, self._members) for function in system.functions()}
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
