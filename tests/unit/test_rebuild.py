@@ -15,7 +15,7 @@ from tests.unit.site import crash_at, kill, settled_or_dead
 from tests.unit.view_versions import all_rows, doubled, filled, manual
 
 
-def test_a_build_that_dies_at_any_commit_goes_on(site, monkeypatch):
+def test_a_build_that_dies_at_any_commit_goes_on(site, clock, monkeypatch):
     monkeypatch.setattr("foldlog.limits.REBUILD_LEAST", 2)
     monkeypatch.setattr("foldlog.limits.REBUILD_MEASURE", 0.0)
     died, positions = [], [0]
@@ -24,7 +24,8 @@ def test_a_build_that_dies_at_any_commit_goes_on(site, monkeypatch):
         await filled(site)
         for number in range(1, 12):
             for stored in (False, True):
-                app = site.app([account, manual], lease=0.03)
+                clock.advance(11)  # the leases of the dead have run out
+                app = site.app([account, manual])
                 for name, hook in crash_at(number, stored=stored).items():
                     setattr(app.link, name, hook)
                 died.append(await settled_or_dead(app))
@@ -34,6 +35,7 @@ def test_a_build_that_dies_at_any_commit_goes_on(site, monkeypatch):
                     held = await checkpoint(app.system.store, "view.balances.2")
                     positions.append(held.position)
                     await app.stop()
+        clock.advance(11)
         async with site.app([account, manual]) as app:
             await app.settle()
             await serving.switch(app.system.store, "balances", 2)
