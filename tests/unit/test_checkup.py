@@ -42,6 +42,7 @@ def put(key, position=0, owner="", until=0, log="", epoch=1):
 
 def test_nothing_is_wrong_where_all_is_well(site, monkeypatch):
     monkeypatch.setattr(limits, "FOLD_SLOW", 60.0)  # this machine may be busy
+
     async def main():
         async with site.app([account, balances, greet]) as app:
             for key in "ab":

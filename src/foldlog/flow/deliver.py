@@ -69,8 +69,7 @@ class Deliver:
             if lanes.stopping:
                 return
             self._taking = lanes.begin(self._take(self._feed(lanes.board.cursor(), self._stop)))
-            for lane in list(lanes.queues):
-                lanes.start(lane)
+            lanes.go_on()
             self._loaded = True
         self._progress.pulse()
 
@@ -82,15 +81,15 @@ class Deliver:
             lanes.leaving.update(partitions)
             running = [task for lane, task in lanes.active.items() if partition_of(*lane) in lanes.leaving]
             if running:
-                _, late = await asyncio.wait(running, timeout=limits.STOP)
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(running)  # nothing of theirs runs on when their next owner begins
+                await asyncio.wait(running, timeout=limits.STOP)
+            if late := lanes.end():
+                await asyncio.wait(late)  # nothing of theirs runs on when their next owner begins
             await lanes.committer.settle()
             for number in partitions:
                 del lanes.board.parts[number]
             lanes.forget(lanes.leaving)
             lanes.leaving.clear()
+            lanes.go_on()
         self._progress.pulse()
         return {number: self._lease.position(number) for number in partitions}  # their checkpoints say all
 

@@ -36,6 +36,11 @@ class Gate:
             del self.barred[lane]
         return lanes
 
+    @property
+    def until(self) -> int:
+        """When to `admit` again (µs) what is barred; in the past where calls under way decide it."""
+        return self._circuit.until
+
     def begin(self) -> Ticket | None:
         """Leave for one call, or None; `end` it."""
         return self._circuit.begin()

@@ -112,6 +112,22 @@ class Lanes:
             work.close()
             raise asyncio.CancelledError from error
 
+    def go_on(self) -> None:
+        """Start every lane that may run: those that came from rows, those whose call was ended with that of a lane that
+        was let go, and, where that one's call was to probe, another one."""
+        for lane in list(self.queues):
+            self.start(lane)
+        if self._gate.barred:
+            self._look_again(self._gate.until, next(iter(self._gate.barred)))
+
+    def end(self) -> list[asyncio.Task[None]]:
+        """Cancel what still runs for partitions that are let go, and the calls that others took it along to."""
+        late = [lane for lane in self.active if partition_of(*lane) in self.leaving]
+        tasks = [self.active[lane] for lane in {*late, *map(self._pages.caller, late)} if lane in self.active]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
     def forget(self, partitions: set[int]) -> None:
         """Drop the lanes of these partitions; their rows say what is left to do."""
         for lane in [one for one in self.queues if partition_of(*one) in partitions]:
@@ -195,17 +211,20 @@ class Lanes:
         """Let what stands first in a lane be done, by itself or in the page of another lane."""
         if self.effect.page > 1:
             await self._pages.wait(lane, queue)
-        async with self._slots:
-            taken = self._pages.leave(lane)
-            # Whoever waited here must look again: a stopping function starts nothing new.
-            if taken is None and queue and not self._ends(lane) and not self._blocked(queue[0]):
-                self._working[lane] = queue[0]
-                if queue[0].command is not None:
-                    await self._send(queue, queue[0])
-                elif (ticket := self._gate.begin()) is not None:
-                    await self._work(lane, queue, ticket)
+        try:
+            async with self._slots:
+                taken = self._pages.leave(lane)
+                # Whoever waited here must look again: a stopping function starts nothing new.
+                if taken is None and queue and not self._ends(lane) and not self._blocked(queue[0]):
+                    self._working[lane] = queue[0]
+                    if queue[0].command is not None:
+                        await self._send(queue, queue[0])
+                    elif (ticket := self._gate.begin()) is not None:
+                        await self._work(lane, queue, ticket)
+        finally:
+            self._pages.leave(lane)  # one that is cancelled while it waits comes into no page any more
         if taken is not None:
-            await taken
+            await asyncio.shield(taken)  # the others of that page wait for it, too
 
     async def _work(self, lane: Lane, queue: deque[Item], ticket: Ticket) -> None:
         if ticket.probe or self.effect.page == 1:

@@ -29,7 +29,7 @@ class Pages:
     def __init__(self, most: int) -> None:
         self._most = most
         self._waiting: dict[Lane, deque[Item]] = {}
-        self._taken: dict[Lane, asyncio.Future[None]] = {}
+        self._taken: dict[Lane, tuple[Lane, asyncio.Future[None]]] = {}
         self._halved: dict[int, int] = {}
 
     async def wait(self, lane: Lane, queue: deque[Item]) -> None:
@@ -40,14 +40,18 @@ class Pages:
     def leave(self, lane: Lane) -> asyncio.Future[None] | None:
         """A lane has its turn; returns the end of the page that has taken it along, where there is one."""
         self._waiting.pop(lane, None)
-        return self._taken.get(lane)
+        return self._taken[lane][1] if lane in self._taken else None
+
+    def caller(self, lane: Lane) -> Lane:
+        """The lane whose page has taken this one along, or itself."""
+        return self._taken[lane][0] if lane in self._taken else lane
 
     def gather(self, lane: Lane, queue: deque[Item], runs: Callable[[Item], bool]) -> list[Place]:
         """A page for the lane that has its turn: items that run, in order in each lane, of one tenant."""
         page = list(self._fill(self._order(lane, queue), runs))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for place in page:
-            self._taken[place.lane] = done
+            self._taken[place.lane] = lane, done
         return page
 
     def _order(self, lane: Lane, queue: deque[Item]) -> Iterable[tuple[Lane, deque[Item]]]:
@@ -74,7 +78,8 @@ class Pages:
     def end(self, page: Iterable[Place]) -> None:
         """The lanes of a page go on by themselves."""
         for place in page:
-            if (done := self._taken.pop(place.lane, None)) is not None and not done.done():
+            _, done = self._taken.pop(place.lane, (place.lane, None))
+            if done is not None and not done.done():
                 done.set_result(None)
 
     def halve(self, items: Iterable[Item], count: int) -> None:
