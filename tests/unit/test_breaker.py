@@ -10,6 +10,15 @@ from foldlog.testing.kit import FakeClock
 QUICK = Breaker(keys=4, rate=0.5, window=60, pause=5, ceiling=15, probes=2)
 
 
+class SetClock:
+    """A clock that can be set back, as a machine's can."""
+
+    time = 1_767_225_600_000_000
+
+    def now(self):
+        return self.time
+
+
 def circuit(breaker=QUICK):
     clock = FakeClock()
     return Circuit(breaker, clock), clock
@@ -101,6 +110,17 @@ def test_when_all_probes_fail_it_opens_for_twice_as_long_up_to_the_ceiling():
         calls(it, "B")
         assert it.state == OPEN
         assert it.until == clock.now() + pause * 1_000_000
+
+
+def test_a_clock_that_is_set_back_does_not_keep_it_open():
+    clock = SetClock()
+    it = Circuit(QUICK, clock)
+    calls(it, "ABCD")
+    assert it.state == OPEN
+    clock.time -= 3600_000_000
+    assert it.state == HALF_OPEN
+    calls(it, "a")
+    assert it.state == CLOSED
 
 
 def test_a_probe_that_tells_nothing_is_given_back():

@@ -239,5 +239,9 @@ def test_a_bad_key_parks_and_the_others_go_on(site):
             await app.settle()
             assert await rows(app, by) == {"a": 1, "c": 1}
             assert len(await app.dead_letters(by)) == 3
+        async with site.app([trips, by]) as app:  # a process that begins again tells of each, too
+            await app.send(trips, "5", MakeTrip((), ""))
+            await app.settle()
+            assert len(await app.dead_letters(by)) == 4
 
     asyncio.run(main())

@@ -6,10 +6,12 @@ import pytest
 
 from foldlog import handler
 from foldlog.flow import serving
-from foldlog.flow.lease import checkpoint
+from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.partition import ALL
 from foldlog.flow.rebuild import Pace
 from foldlog.flow.serving import Served
 from foldlog.runtime.building import build_view
+from foldlog.testing.kit import FakeClock
 from tests.unit.bank import Deposit, Deposited, account
 from tests.unit.site import crash_at, kill, settled_or_dead
 from tests.unit.view_versions import all_rows, doubled, filled, manual
@@ -101,6 +103,23 @@ def test_a_build_looks_on_while_another_process_builds(site):
         async with site.app([account, manual]) as serves, app.open(functions=False):
             await serves.settle()
             assert await build_view(app.system, app.system.views["balances"], asyncio.Event(), None, lambda _: None)
+
+    asyncio.run(main())
+
+
+def test_a_build_takes_over_from_a_dead_process_whose_clock_was_ahead(site, clock):
+    async def main():
+        await filled(site)
+        app = site.app([account, doubled], lease=0.05)
+        async with app.open(functions=False):
+            system = app.system
+            view, ahead = system.views["balances"], FakeClock()
+            ahead.advance(3600)
+            dead = Lease(system.store, ahead, view.name, "dead")
+            await dead.look()
+            assert await dead.take(ALL, 0)
+            async with asyncio.timeout(20):
+                assert await build_view(system, view, asyncio.Event(), None, lambda _: None)
 
     asyncio.run(main())
 

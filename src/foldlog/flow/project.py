@@ -121,7 +121,8 @@ class Project:
         """Work on partitions that the lease holds now, too; the log is read again from the lowest of them."""
         async with self._one:
             async for item in inbox.items(self._store, self._view.name, partitions):
-                self._parked.add(RowKey(item.tenant, item.key))
+                if item.key:  # an event whose key could not be told parks no row
+                    self._parked.add(RowKey(item.tenant, item.key))
             self.seen.update((number, self._lease.position(number)) for number in partitions)
             self._turn.set()
 

@@ -28,8 +28,9 @@ async def build_view(
     name, version = view.projection.name, view.projection.version
     telling = asyncio.create_task(_tell(system, view, told))
     try:
+        # One lease for all looks: it knows since when another's has not changed, whatever that one's clock said.
+        lease = Lease(system.store, system.clock, view.name, system.owner, system.lease)
         while not stop.is_set():
-            lease = Lease(system.store, system.clock, view.name, system.owner, system.lease)
             wait = max(holder.left for holder in (await lease.look()).values())
             if wait or not await lease.take(ALL, 0):
                 found, _ = await serving.find_version(system.store, name, version)
@@ -43,6 +44,7 @@ async def build_view(
             try:
                 await _build(system, view, lease, stop, rate)
             except Conflict:  # the lease was lost: somebody else builds, so look on
+                lease.forget()
                 continue
             break
     finally:
