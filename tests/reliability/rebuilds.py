@@ -118,7 +118,7 @@ async def _serve_first(url: str, effects: Path) -> None:
         await store.head()
 
 
-async def _state(url: str) -> serving.Progress:
+async def _state(url: str) -> serving.BuildProgress:
     async with make(url).open(functions=False) as app:
         return await serving.progress(app.system.store, "tills", 2)
 

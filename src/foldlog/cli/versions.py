@@ -223,14 +223,14 @@ class _Bar:
         self._progress = Progress(*columns, console=Console(file=sys.stderr), disable=hidden)
         self._task = self._progress.add_task(safe(what), total=100.0, more="")
 
-    def __enter__(self) -> Callable[[serving.Progress], None]:
+    def __enter__(self) -> Callable[[serving.BuildProgress], None]:
         self._progress.start()
         return self._told
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def _told(self, state: serving.Progress) -> None:
+    def _told(self, state: serving.BuildProgress) -> None:
         rate = f"{state.rate:,.0f}/s" if state.rate and state.eta is not None else ""
         eta = "" if state.eta is None else f"{state.eta:,.0f} s left"
         self._progress.update(self._task, completed=state.percent, more=f"{rate} {eta}")

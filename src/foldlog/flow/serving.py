@@ -54,7 +54,7 @@ class Version(msgspec.Struct, frozen=True):
         return Table(table_name(name, self.version), self.indexes)
 
 
-class Progress(NamedTuple):
+class BuildProgress(NamedTuple):
     """How far a version has come: its checkpoint, the safe head, and seconds until it is there (None: not known)."""
 
     position: int
@@ -119,7 +119,7 @@ async def versions(store: Store, name: str) -> list[Version]:
     return sorted(found, key=lambda one: one.version)
 
 
-async def progress(store: Store, name: str, version: int) -> Progress:
+async def progress(store: Store, name: str, version: int) -> BuildProgress:
     """How far a version has come; with a rate and an ETA while somebody builds it."""
     found, _ = await find_version(store, name, version)
     held = await checkpoint(store, table_name(name, version))
@@ -127,7 +127,7 @@ async def progress(store: Store, name: str, version: int) -> Progress:
     position = held.position if held else 0
     rate = found.rate if found and held and held.owner else 0.0
     left = max(0, head - position)
-    return Progress(position, head, rate, left / rate if rate > 0 and left else None)
+    return BuildProgress(position, head, rate, left / rate if rate > 0 and left else None)
 
 
 def version_put(name: str, found: Version, if_version: int) -> Put:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from foldlog import limits
-from foldlog.errors import Corrupt
+from foldlog.flow import inbox
 from foldlog.flow.inbox import Item
 from foldlog.model.message import Recorded
-from foldlog.model.query import Query
 from foldlog.ports.store import Store
 
 log = logging.getLogger("foldlog.deliver")
@@ -56,15 +55,9 @@ class Window:
         events: list[Recorded[Any]] = []
         room = limits.PAGE_BYTES
         for item in items:
-            event = self._events.get(item.position) or await self._reload(item)
+            event = self._events.get(item.position) or await inbox.event(self._store, item)
             room -= len(event.body)
             if events and room < 0:
                 break
             events.append(event)
         return events
-
-    async def _reload(self, item: Item) -> Recorded[Any]:
-        page = await self._store.read(Query(), item.position - 1, 1)
-        if not page.events or page.events[0].position != item.position:
-            raise Corrupt(f"{item.stream}: the event at position {item.position} is gone from the log")
-        return page.events[0]

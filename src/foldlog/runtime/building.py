@@ -11,13 +11,13 @@ from foldlog.flow.lease import Lease
 from foldlog.flow.partition import ALL
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
-from foldlog.flow.serving import Progress
+from foldlog.flow.serving import BuildProgress
 from foldlog.flow.view import View
 from foldlog.system import System
 
 
 async def build_view(
-    system: System, view: View, stop: asyncio.Event, rate: int | None, told: Callable[[Progress], None]
+    system: System, view: View, stop: asyncio.Event, rate: int | None, told: Callable[[BuildProgress], None]
 ) -> bool:
     """Build this code's version of a view up to the safe head, or until `stop`; returns whether it is built.
 
@@ -75,7 +75,7 @@ async def _build(system: System, view: View, lease: Lease, stop: asyncio.Event, 
     await lease.release(project.seen)
 
 
-async def _tell(system: System, view: View, told: Callable[[Progress], None]) -> None:
+async def _tell(system: System, view: View, told: Callable[[BuildProgress], None]) -> None:
     while True:
         told(await serving.progress(system.store, view.projection.name, view.projection.version))
         await asyncio.sleep(limits.TELL)
