@@ -152,3 +152,43 @@ def test_where_a_probe_is_let_go_another_lane_probes(patience, site, clock, monk
             await run.end()
 
     asyncio.run(main())
+
+
+def test_what_comes_while_its_key_is_let_go_stays_behind_what_came_before(site, clock):
+    calls, gates = [], {"failing": asyncio.Event(), "slow": asyncio.Event()}
+
+    @handler("see", retry=Backoff(5, 1, 1))
+    async def see(event: Opened | Deposited, ctx: Context) -> None:
+        calls.append((ctx.recorded.key, ctx.recorded.version))
+        if ctx.recorded.key == slow:
+            await gates["slow"].wait()
+        elif len(calls) < 3:
+            await gates["failing"].wait()
+            raise ValueError("once")
+
+    key, slow = of_partition(0, 2)
+
+    async def main():
+        async with site.app([account, see]).open(functions=False) as app:
+            run, after = Run(app), Run(app)
+            await run.begin([0, 1])
+            await opened(app, [key, slow])
+            await until(lambda: len(calls) == 2)
+            await app.send(account, key, Deposit(1))
+            await until(lambda: len(run.lanes.queues["", key]) == 2)
+            leaving = asyncio.create_task(run.leave([0]))
+            await turns()
+            gates["failing"].set()
+            await until(lambda: ("", key) not in run.lanes.active)
+            await app.send(account, key, Deposit(2))
+            await until(lambda: len(run.lanes.queues["", key]) == 3)
+            gates["slow"].set()
+            await leaving
+            clock.advance(2)
+            await after.begin([0])
+            await until(lambda: after.work.settled(4))
+            assert [version for one, version in calls if one == key] == [1, 1, 2, 3]
+            await after.end()
+            await run.end()
+
+    asyncio.run(main())

@@ -9,6 +9,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import takewhile
 from typing import Any
 
 from foldlog.flow import inbox, outbox
@@ -90,7 +91,10 @@ class Lanes:
         if lane in self.active:
             return
         if self._blocked(queue[0]):
-            self._park(item)
+            # With all that came before it: a lane that was let go has ended without that, and rows are loaded before
+            # events are read.
+            for one in list(takewhile(lambda one: not one.row and one is not queue[0], reversed(queue))):
+                self._park(one)
         else:
             self.start(lane)
 
