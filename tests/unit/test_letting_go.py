@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from foldlog import Backoff, Breaker, Context, Recorded, handler, limits
+from foldlog import Backoff, Breaker, Context, DeadLetter, Recorded, handler, limits
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
 from foldlog.flow.lanes import Lanes
@@ -189,6 +189,28 @@ def test_what_comes_while_its_key_is_let_go_stays_behind_what_came_before(site, 
             await until(lambda: after.work.settled(4))
             assert [version for one, version in calls if one == key] == [1, 1, 2, 3]
             await after.end()
+            await run.end()
+
+    asyncio.run(main())
+
+
+def test_what_a_page_came_to_is_stored_though_its_lane_is_cancelled_at_that_moment(site):
+    calls = []
+
+    @handler("index")
+    async def index(events: list[Recorded[Opened]]) -> list[DeadLetter]:
+        calls.append(len(events))
+        asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # as when its partition is let go
+        return [DeadLetter("no") for _ in events]
+
+    async def main():
+        async with site.app([account, index]).open(functions=False) as app:
+            await opened(app, of_partition(0, 3))
+            run = Run(app)
+            await run.begin([0])
+            await until(lambda: calls and not run.lanes.active)
+            await until(lambda: run.work.settled(3))
+            assert len(await app.dead_letters(index)) == 3
             await run.end()
 
     asyncio.run(main())

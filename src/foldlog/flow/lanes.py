@@ -283,7 +283,7 @@ class Lanes:
         if len(changes) == 1:
             await self.committer.store(*changes[0])
         elif changes:
-            await asyncio.gather(*(self.committer.store(*change) for change in changes))
+            await asyncio.gather(*[self.committer.ask(*change) for change in changes])
 
     def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> Change | None:
         self.progress.done += 1

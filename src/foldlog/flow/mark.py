@@ -142,12 +142,16 @@ class Committer:
 
         `weight` is about how many bytes they have: heavy answers go into commits of their own.
         """
+        await self.ask(partition, changes, weight)
+
+    def ask(self, partition: int, changes: Callable[[], list[RowChange]], weight: int = 0) -> asyncio.Future[None]:
+        """As `store`, to wait for later: they are stored even where whoever asked is cancelled at once."""
         if self._ended:
             raise asyncio.CancelledError
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers.append((partition, changes, weight, future))
         self._dirty.set()
-        await future
+        return future
 
     def close(self) -> None:
         """Store what there is, then end."""
@@ -174,12 +178,7 @@ class Committer:
 
     async def settle(self) -> None:
         """Return when everything that was finished before the call is stored."""
-        if self._ended:
-            raise asyncio.CancelledError
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answers.append((_NOBODY, list, 0, future))
-        self._dirty.set()
-        await future
+        await self.ask(_NOBODY, list)
 
     async def _flush(self) -> None:
         changes, written, waiting = self._gather()
