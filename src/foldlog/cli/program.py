@@ -45,7 +45,7 @@ FOLDLOG_APP names the app of commands that are called without APP.""",
 )
 @click.version_option(foldlog.__version__, prog_name="foldlog", message="%(prog)s %(version)s")
 def program() -> None:
-    """Foldlog: event sourcing on one file, on servers, or on none.
+    """Foldlog: event sourcing on one SQLite file, in one process or several.
 
     APP is path/to/file.py, path/to/file.py:name or package.module:name
     (the name is `app` where none is given); URL is a store: sqlite:bank.db.
