@@ -40,4 +40,4 @@ account = Decider("account", decide, evolve, initial=False)
 app = App("sqlite:bank.db", parts=[account, balances, greet])
 
 if __name__ == "__main__":
-    app.run()  # functions; HTTP and console too, where the extra is installed
+    app.run()  # the functions: projections and handlers

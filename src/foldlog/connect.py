@@ -95,7 +95,7 @@ async def examine(url: str, *, deep: bool) -> Examined:
 
 def is_url(text: str) -> bool:
     """Whether this can only be meant as a store's URL, and not as a module or file."""
-    return text.partition(":")[0] in _ENGINES or "://" in text
+    return text.startswith(tuple(f"{name}:" for name in _ENGINES)) or "://" in text
 
 
 def absent(url: str) -> str:

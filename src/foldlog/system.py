@@ -212,6 +212,9 @@ def decider_events(decider: Decider[Any, Any, Any]) -> tuple[type, ...]:
         raise Misconfigured(f"{what}: events are evolved before they have an envelope: take the event alone")
     known = dict.fromkeys(takes.types)
     answer = hints(decider.decide, what).get("return")
+    if stored(answer) is not None:
+        name = answer.__name__
+        raise Misconfigured(f"{what}: decide is annotated to return {name}: return a list of events, list[{name}]")
     known.update(dict.fromkeys(one for one in _inside(answer) if (mark := stored(one)) and mark.kind == "event"))
     return tuple(known)
 

@@ -9,7 +9,7 @@ import pytest
 
 import foldlog
 from foldlog import App
-from foldlog.cli import program
+from foldlog.cli import advice, program
 from foldlog.model.message import Meta, Recorded
 from foldlog.ports.store import Capabilities, Store
 from tests.docs import tables
@@ -43,7 +43,7 @@ def test_every_error_code_is_documented() -> None:
 
 def test_every_exit_code_that_the_program_uses_is_documented() -> None:
     documented = tables.exit_codes()
-    used = {number for _, number, _ in program._CODES} | {program.USAGE, program.INTERRUPTED}  # noqa: SLF001  # its list
+    used = {number for _, number, _ in advice.CODES} | {program.USAGE, program.INTERRUPTED}
     assert used <= documented.keys()
     assert all(text for text in documented.values())
 

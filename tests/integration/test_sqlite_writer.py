@@ -135,7 +135,7 @@ def test_a_table_keeps_its_indexes(tmp_path):
             first = Batch(rows=[Put(PLAIN, RowKey("", "a"), b"1")])
             second = Batch(rows=[Put(other, RowKey("", "b"), b"2", index=(1,))])
             answers = await together(store, path, [first, second, first])
-            with pytest.raises(Invalid, match="another name"):
+            with pytest.raises(Invalid, match="a changed projection another version=, any other table another name"):
                 await store.get(other, [RowKey("", "a")])
             return answers
 

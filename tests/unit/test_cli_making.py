@@ -103,6 +103,35 @@ def test_no_word_of_the_template_is_left(made) -> None:
         assert not any(word in text for word in ("project_name", "project-name", "0.0.0")), file
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ("", ""),  # from an index, or run from its source
+        ('{"url": "file://{here}/a%20clone", "dir_info": {"editable": true}}', "{here}/a clone"),
+        ('{"url": "file://{here}/gone", "dir_info": {}}', ""),
+        ('{"url": "https://example.org/foldlog.git", "vcs_info": {"vcs": "git"}}', ""),
+    ],
+)
+def test_a_project_is_told_to_take_foldlog_from_where_this_one_came(told, found, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "a clone").mkdir()
+    installed = tmp_path / f"site/foldlog-{foldlog.__version__}.dist-info"
+    installed.mkdir(parents=True)
+    if told:
+        (installed / "direct_url.json").write_text(told.replace("{here}", str(tmp_path)))
+    monkeypatch.setattr("sysconfig.get_path", {"purelib": str(tmp_path / "site")}.__getitem__)
+    place = found.replace("{here}", str(tmp_path))
+    assert making.origin() == place
+    assert program.run(["new", "shop"]) == 0
+    wanted = f"make test FOLDLOG={shlex.quote(place)};" if place else "make test;"
+    assert f"next: cd shop && {wanted}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("place", "taken"), [("", ""), ("/a clone", "'/a clone'")])
+def test_its_makefile_installs_foldlog_from_where_it_is_told(place, taken, made) -> None:
+    text = in_project(made, "make", "--dry-run", "setup", f"FOLDLOG={place}")
+    assert f"-e '.[dev]' {taken}".strip() in [line.partition("-check ")[2].strip() for line in text.splitlines()]
+
+
 def test_people_see_the_next_step_and_machines_the_files(capsys) -> None:
     assert program.run(["new", "shop"]) == 0
     assert "next: cd shop && make test" in capsys.readouterr().out

@@ -169,6 +169,67 @@ def test_a_row_that_is_not_there_yet_says_what_brings_it(broken, capsys) -> None
     assert "1 events behind the log: `foldlog run`" in capsys.readouterr().err
 
 
+def test_an_event_that_the_code_no_longer_reads_is_no_damage(broken, capsys) -> None:
+    assert program.run(["send", str(broken), "a", "1", "a.do", '{"n": 5}']) == 0
+    changed = broken.with_name(f"rough_{next(numbers)}.py")
+    changed.write_text(broken.read_text().replace("    n: int", "    m: int").replace("command.n", "command.m"))
+    assert program.run(["send", str(changed), "a", "1", "a.do", '{"m": 5}']) == 7
+    said = capsys.readouterr().err
+    assert "give it a new version and an Upcast" in said
+    assert "what is stored is as it was written" in said
+    assert "backup" not in said
+    assert program.run(["send", str(broken), "a", "1", "a.do", '{"n": 5}']) == 0
+
+
+def test_a_store_that_does_not_open_is_told_to_doctor_s_readers_as_to_all_others(tmp_path, capsys) -> None:
+    (tmp_path / "text.db").write_text("hello")
+    assert program.run(["doctor", "sqlite:text.db", "--json"]) == 1
+    finding = json.loads(capsys.readouterr().out)["findings"][0]
+    assert finding["what"] == "misconfigured: text.db is not a Foldlog database"
+    assert finding["next"].startswith("correct the code, the URL or a setting")
+
+
+@pytest.mark.parametrize("group", ["views", "schema", "dead-letters"])
+def test_a_group_s_command_before_the_app_is_told_the_order(group, broken, capsys) -> None:
+    command = "lock" if group == "schema" else "list"
+    for words in ([command, str(broken)], [command]):
+        assert program.run([group, *words]) == 2
+        assert f"the app stands before the command: foldlog {group} APP {command}" in capsys.readouterr().err
+
+
+def test_an_app_may_be_called_like_a_command(tmp_path, capsys) -> None:
+    (tmp_path / "back.py").write_text(BROKEN + "app = App('memory:', parts=[one, sums])\n")
+    assert program.run(["views", "back", "list"]) == 0
+    sys.modules.pop("back")
+
+
+def test_what_names_neither_app_nor_store(capsys) -> None:
+    for name, said in (
+        ("", "'' names no app"),
+        (":app", "':app' names no app"),
+        ("sqlite", "there is no module sqlite"),
+    ):
+        assert program.run(["events", name]) == 6
+        assert said in capsys.readouterr().err
+
+
+def test_nothing_found_is_said_and_machines_get_nothing(broken, capsys) -> None:
+    assert program.run(["send", str(broken), "a", "1", "a.do", '{"n": 5}']) == 0
+    capsys.readouterr()
+    assert program.run(["events", str(broken), "--type", "a.dnoe"]) == 0
+    assert capsys.readouterr().err.startswith("no event found")
+    assert program.run(["events", str(broken)]) == 0
+    assert capsys.readouterr().err == ""
+    assert program.run(["events", str(broken), "--type", "a.dnoe", "--json"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_why_shows_how_the_stream_s_event_is_written(broken, capsys) -> None:
+    for typed, example in (("a-1", "a-1@1"), ("a-1@", "account-17@1"), ("17", "account-17@1")):
+        assert program.run(["why", str(broken), typed]) == 3
+        assert f"write its stream and version, {example};" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- files inside packages
 
 

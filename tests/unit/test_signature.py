@@ -125,7 +125,7 @@ def test_an_answer_that_cannot_be_resolved_is_misconfigured():
     ("annotation", "why"),
     [
         (int, "int is no event: write @event"),
-        (C, "C is no event"),
+        (C, r"C is no event but the command 'c': name events here"),
         (Optional[A], "NoneType is no event"),  # noqa: UP045 - the older way of writing it
         (Any, "Any is no event"),
         (list[A], "list is no event"),

@@ -88,6 +88,10 @@ def of_persons(row: Person | None, event: Opened) -> Person:
     return Person(event.owner)
 
 
+def one_event(command: Open, state: object) -> Opened:
+    return Opened(command.owner)
+
+
 @event("account.opened")
 class OpenedToo:
     owner: str
@@ -103,6 +107,10 @@ FAULTS = {
     "two deciders": (
         [account, Decider("account", decide, evolve, initial=None)],
         "two deciders of the category 'account'",
+    ),
+    "an event, not a list": (
+        [Decider("a", one_event, evolve, initial=None)],
+        r"return a list of events, list\[Opened\]",
     ),
     "two projections": ([balances, projection("balances")(bare)], "two projections or handlers named 'balances'"),
     "projection and handler": ([balances, handler("balances")(sees)], "two projections or handlers named"),

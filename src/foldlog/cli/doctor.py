@@ -5,6 +5,7 @@ import asyncio
 import click
 
 from foldlog import connect
+from foldlog.cli.advice import advised
 from foldlog.cli.coldstart import cold_start
 from foldlog.cli.output import Output
 from foldlog.cli.progress import progress
@@ -73,6 +74,4 @@ async def _look(place: Target, *, deep: bool) -> list[Finding]:
 
 
 def _broken(check: str, error: FoldlogError) -> Finding:
-    return Finding(
-        check, FAIL, f"{error.code}: {error.message}", "see docs/reference/errors.md for what the code means"
-    )
+    return Finding(check, FAIL, f"{error.code}: {error.message}", advised(error)[1])

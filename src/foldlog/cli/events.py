@@ -116,6 +116,8 @@ async def _table(store: Store, query: Query, after: int, limit: int, backward: b
     columns = ("tenant", *COLUMNS) if tenants else COLUMNS
     rows = [(event.tenant, *_cells(event)) if tenants else _cells(event) for event in found]
     Output(machine=False).table(columns, rows, last_cut=True)
+    if not found:
+        note("no event found; stored names, streams and tags match as a whole")
     if more:
         last = found[-1].version if query.stream else found[-1].position
         note(f"{len(found)} shown; there are more: --after {last}, or --limit")

@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 
-_MISSING = "error: misconfigured: the command line needs click and rich\nnext: pip install 'foldlog[cli]'\n"
+_MISSING = """\
+error: misconfigured: the command line needs click and rich
+next: pip install 'foldlog[cli]', or, from a clone, pip install 'path/to/the/clone[cli]'
+"""
 
 _run: Callable[[Sequence[str]], int] | None
 try:

@@ -5,14 +5,18 @@ replaced: `project_name` (the package), `project-name` (the distribution) and `~
 """
 
 import errno
+import json
 import keyword
+import shlex
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -42,7 +46,9 @@ def new(folder: str, machine: bool) -> None:
     target = Path(folder)
     package = package_name(target.name if folder not in {"", ".", ".."} else folder)
     made = make(target, package)
-    steps = [f"cd {folder}", "make test", "make run"]
+    place = origin()
+    first = f"make test FOLDLOG={shlex.quote(place)}" if place else "make test"
+    steps = [f"cd {folder}", first, "make run"]
     output = Output(machine)
     if machine:
         output.json({"project": str(target.resolve()), "package": package, "files": made, "next": steps})
@@ -61,6 +67,15 @@ def package_name(name: str) -> str:
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
         raise Invalid(f"bad name {name!r}: Python has something else of that name; take another one, like my-{name}")
     return package
+
+
+def origin() -> str:
+    """The folder or file that this Foldlog was installed from, if it came from no package index, else "" (PEP 610): the
+    project's own environment has to take it from there too."""
+    told = Path(sysconfig.get_path("purelib"), f"foldlog-{foldlog.__version__}.dist-info", "direct_url.json")
+    url = urlsplit(json.loads(told.read_text("utf-8"))["url"] if told.is_file() else "")
+    place = unquote(url.path) if url.scheme == "file" else ""
+    return place if place and Path(place).exists() else ""
 
 
 def make(target: Path, package: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 import foldlog
+from foldlog.cli.advice import advised
 from foldlog.cli.doctor import doctor
 from foldlog.cli.events import events
 from foldlog.cli.forking import fork_log
@@ -22,18 +23,9 @@ from foldlog.cli.tracing import why_event
 from foldlog.cli.transfer import export_log, import_log
 from foldlog.cli.versions import VERSION_COMMANDS
 from foldlog.cli.views import views
-from foldlog.errors import Conflict, Corrupt, FoldlogError, Misconfigured, NotFound, Refused, Rejected, Unavailable
+from foldlog.errors import FoldlogError, Misconfigured, Rejected, Unavailable
 
 USAGE, CODE, INTERRUPTED = 2, 9, 130
-_CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
-    (NotFound, 3, "list what there is: foldlog views APP list, foldlog events URL, foldlog dead-letters URL list"),
-    (Rejected, 3, "this is the decider's answer; nothing was stored"),
-    (Refused, 3, "correct the input and try again; nothing more was stored"),
-    (Conflict, 4, "another writer came first: look at what is stored now, then try again"),
-    (Unavailable, 5, "try again; if it stays so, look at the disk and at other processes on this store"),
-    (Misconfigured, 6, "correct the code, the URL or a setting; `foldlog check APP` shows every fault of an app"),
-    (Corrupt, 7, "stop writing to this store, keep a copy of it, and restore a backup"),
-)
 
 
 @click.group(
@@ -53,7 +45,7 @@ FOLDLOG_APP names the app of commands that are called without APP.""",
 )
 @click.version_option(foldlog.__version__, prog_name="foldlog", message="%(prog)s %(version)s")
 def program() -> None:
-    """Foldlog: event sourcing on one file, on servers, or on none.
+    """Foldlog: event sourcing on one SQLite file, in one process or several.
 
     APP is path/to/file.py, path/to/file.py:name or package.module:name
     (the name is `app` where none is given); URL is a store: sqlite:bank.db.
@@ -131,7 +123,7 @@ def _usage(error: click.ClickException, machine: bool) -> int:
 
 
 def _failed(error: FoldlogError, machine: bool) -> int:
-    number, advice = next((number, advice) for kind, number, advice in _CODES if isinstance(error, kind))
+    number, advice = advised(error)
     faults = list(error.faults) if isinstance(error, Misconfigured) and len(error.faults) > 1 else None
     data = error.data if isinstance(error, Rejected) else faults
     _tell(error.code, error.message, advice, machine, data)

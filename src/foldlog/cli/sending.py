@@ -31,9 +31,9 @@ from foldlog.model.principal import Principal
 def send(app: str, decider: str, key: str, command: str, fields: str, machine: bool, url: str, **origin: str) -> None:
     """Send one COMMAND, by its stored name, to the entity KEY of DECIDER, by its category.
 
-    JSON holds the command's fields; `-` reads it from standard input. It is read strictly: unknown fields, duplicate
-    keys and wrong types are refused. When the command returns, what follows from it is stored durably. A decider's no
-    is exit code 3, with the decider's own code, message and data on standard error.
+    JSON holds the command's fields, {} where it has none; `-` reads it from standard input. It is read strictly:
+    unknown fields, duplicate keys and wrong types are refused. When the command returns, what follows from it is stored
+    durably. A decider's no is exit code 3, with the decider's own code, message and data on standard error.
 
     Examples:
       foldlog send bank.py account 17 account.open '{"owner": "Ann"}'

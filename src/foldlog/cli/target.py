@@ -46,6 +46,8 @@ def find(name: str, url: str = "") -> Target:
             raise click.UsageError("--url overrides an app's URL; here a URL stands already")
         return Target(name)
     place, attribute = _split(name)
+    if not place:
+        raise Misconfigured(f"{name!r} names no app: write path/to/file.py or package.module")
     module = _module(place)
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
@@ -163,6 +165,8 @@ class GroupOnTarget(click.Group):
                 placeholder = "." if "--help" in args else ""
                 if app := settings.app() or placeholder:
                     args = [*args[:number], app, *args[number:]]
+                elif self.commands.keys().isdisjoint(args[number + 1 :]):  # else an app that is called like a command
+                    raise click.UsageError(f"the app stands before the command: {ctx.command_path} APP {word}", ctx)
                 break
             if not word.startswith("-"):
                 break

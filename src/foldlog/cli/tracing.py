@@ -74,7 +74,10 @@ def why_event(target: str, event: str, tenant: str, url: str, machine: bool) -> 
 def _address(text: str) -> tuple[str, int]:
     stream, at, version = text.rpartition("@")
     if not at or not (version.isascii() and version.isdigit()) or not 1 <= int(version) < 2**63:
-        raise Invalid(f"{text!a} names no event: write its stream and version, account-17@3")
+        example = "account-17" if at or "-" not in text else ascii(text)[1:-1]
+        raise Invalid(
+            f"{text!a} names no event: write its stream and version, {example}@1; `foldlog events` shows both"
+        )
     return stream, int(version)
 
 

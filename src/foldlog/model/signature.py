@@ -110,6 +110,10 @@ def _named(annotation: Any, what: str, kind: str) -> tuple[type, ...]:
     for one in found:
         if (mark := stored(one)) is None or mark.kind != kind:
             shown = getattr(one, "__name__", one)
+            if mark is not None:
+                raise Misconfigured(
+                    f"{what}: {shown} is no {kind} but the {mark.kind} {mark.name!r}: name {kind}s here"
+                )
             raise Misconfigured(f"{what}: {shown} is no {kind}: write @{kind}('a.name') above the class")
     if not found:
         raise Misconfigured(f"{what} takes no {kind}")

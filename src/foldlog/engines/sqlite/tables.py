@@ -37,7 +37,8 @@ def find(conn: apsw.Connection, table: Table) -> Stored | None:
     if there != table.indexes or bool(expiring) != table.expiring:
         raise Invalid(
             f"table {table.name} is stored with indexes ({', '.join(there)}), expiring={bool(expiring)}; it was asked"
-            f" for with ({', '.join(table.indexes)}), expiring={table.expiring}: give the changed table another name"
+            f" for with ({', '.join(table.indexes)}), expiring={table.expiring}. A table keeps what it was made with:"
+            " give a changed projection another version=, any other table another name"
         )
     return Stored(number, len(there), bool(expiring))
 
