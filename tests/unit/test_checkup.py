@@ -81,21 +81,29 @@ def test_leases_that_nobody_holds_or_that_ended(site, clock):
             ("leases", WARN, f"{balances.table} never ran"),
         ]
         rows = [
-            put("handler.greet/00", 0, "host:1", now - 1, log, epoch),
-            put("handler.greet/01", 1, "host:1", now + 1, log, epoch),
-            put(balances.table, 1, "", 0, log, epoch),
-            put("handler.gone", 1, "", 0, log, epoch),
+            *(put(f"handler.greet/{number:02d}", number % 2, "host:1", now - 1, log, epoch) for number in range(8)),
+            *(put(f"handler.greet/{number:02d}", 1, "host:1", now + 1, log, epoch) for number in range(8, 16)),
+            *(put(f"{balances.table}/{number:02d}", 1, "", 0, log, epoch) for number in range(16)),
+            *(put(f"handler.gone/{number:02d}", 1, "", 0, log, epoch) for number in range(16)),
+            *(put(f"view.balances.7/{number:02d}", 1, "", 0, log, epoch) for number in range(16)),
+            put("handler.elsewhere/00", 1, "host:2", now + 1, log, epoch),
         ]
         await app.system.store.commit(Batch(rows=rows))
-        gone, ended, idle = [one for one in wrong(await look(app)) if one[0] == "leases"]
-        assert ended[2].startswith("handler.greet/00 is at position 0, 1 behind; host:1 has not renewed its lease")
-        assert gone[2] == "handler.gone: this app names no such function"
-        assert idle[2] == f"{balances.table} is at position 1, 0 behind; nobody runs it"
-        held = [one.what for one in await look(app) if one.check == "leases" and one.state == OK]
-        assert held == ["handler.greet/01 is at position 1, 0 behind; host:1 runs it"]
-        await app.system.store.commit(Batch(rows=[put(balances.table, 1, "", 0, "another", epoch)]))
+        found = [one for one in await look(app) if one.check == "leases"]
+        gone, ended, idle, old = [one for one in found if one.state == WARN]
+        assert ended.what.startswith("handler.greet: 8 partitions, host:1 has not renewed its lease, which ended ")
+        assert ended.what.endswith("; the lowest is at position 0, 1 behind")
+        assert gone.what == "handler.gone: this app names no such function, and nobody runs it"
+        assert "it does no harm" in gone.next
+        assert old.next.endswith("`foldlog views APP drop balances 7`")
+        assert idle.what == (f"{balances.table}: 16 partitions, nobody runs it; the lowest is at position 1, 0 behind")
+        assert [one.what for one in found if one.state == OK] == [
+            "handler.elsewhere: 1 partitions, host:2 runs it; the lowest is at position 1, 0 behind",
+            "handler.greet: 8 partitions, host:1 runs it; the lowest is at position 1, 0 behind",
+        ]
+        await app.system.store.commit(Batch(rows=[put(f"{balances.table}/03", 1, "", 0, "another", epoch)]))
         (foreign,) = [one for one in await look(app) if one.state == FAIL]
-        assert foreign.what == f"{balances.table}: its checkpoint belongs to another log, another"
+        assert foreign.what == f"{balances.table}: 1 partitions belong to another log, another"
         await app.stop()
 
     asyncio.run(main())

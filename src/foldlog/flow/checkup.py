@@ -20,6 +20,8 @@ from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.ports.store import Store
 
+_FOREIGN, _RUNS, _UNNAMED, _IDLE, _ENDED = "foreign", "runs", "unnamed", "idle", "ended"
+
 
 class Parts(NamedTuple):
     """What an app says, as far as it can be compared with what is stored."""
@@ -48,27 +50,56 @@ async def examine(store: Store, now: int, parts: Parts | None, below: Examined) 
 
 
 def _leases(store: Store, held: dict[str, Checkpoint], head: int, now: int, parts: Parts | None) -> Iterator[Finding]:
+    """One finding for each function and state that its partitions are in: all 16 mostly say the same."""
     identity = (store.identity.log, store.identity.epoch)
     named = {one.name for one in parts.functions} if parts else None
+    alike: dict[tuple[str, str], list[Checkpoint]] = {}
     for key, one in held.items():
-        where = f"{key} is at position {one.position}, {max(0, head - one.position):,} behind"
+        name = function_of(key)
         if (one.log, one.epoch) != identity:
-            cure = "stop this app: the file is not the one that the function ran on; restore the right one"
-            yield Finding("leases", FAIL, f"{key}: its checkpoint belongs to another log, {one.log}", cure)
-        elif named is not None and function_of(key) not in named:
-            yield Finding(
-                "leases", WARN, f"{key}: this app names no such function", "remove it, or run the app that does"
-            )
-        elif not one.owner:
-            yield Finding("leases", WARN, f"{where}; nobody runs it", "start `foldlog run APP`")
-        elif one.until < now:
-            since = to_datetime(one.until).isoformat(timespec="seconds")
-            cure = "its process died or hangs: look there; any other `foldlog run APP` takes it over"
-            yield Finding("leases", WARN, f"{where}; {one.owner} has not renewed its lease, which ended {since}", cure)
+            state = _FOREIGN
+        elif one.owner and one.until >= now:
+            state = _RUNS
+        elif named is not None and name not in named:
+            state = _UNNAMED
         else:
-            yield Finding("leases", OK, f"{where}; {one.owner} runs it")
+            state = _ENDED if one.owner else _IDLE
+        alike.setdefault((name, state), []).append(one)
+    for (name, state), some in alike.items():
+        yield _lease(name, state, some, head, parts)
     for name in sorted((named or set()) - {function_of(key) for key in held}):
         yield Finding("leases", WARN, f"{name} never ran", "start `foldlog run APP`")
+
+
+def _lease(name: str, state: str, some: list[Checkpoint], head: int, parts: Parts | None) -> Finding:
+    lowest = min(one.position for one in some)
+    where = f"the lowest is at position {lowest}, {max(0, head - lowest):,} behind"
+    what = f"{name}: {len(some)} partitions"
+    who = ", ".join(sorted({one.owner for one in some}))
+    if state == _FOREIGN:
+        cure = "stop this app: the file is not the one that the function ran on; restore the right one"
+        return Finding(
+            "leases", FAIL, f"{what} belong to another log, {', '.join(sorted({one.log for one in some}))}", cure
+        )
+    if state == _UNNAMED:
+        return Finding(
+            "leases", WARN, f"{name}: this app names no such function, and nobody runs it", _left(name, parts)
+        )
+    if state == _IDLE:
+        return Finding("leases", WARN, f"{what}, nobody runs it; {where}", "start `foldlog run APP`")
+    if state == _ENDED:
+        since = to_datetime(min(one.until for one in some)).isoformat(timespec="seconds")
+        cure = "its process died or hangs: look there; any other `foldlog run APP` takes it over"
+        return Finding("leases", WARN, f"{what}, {who} has not renewed its lease, which ended {since}; {where}", cure)
+    return Finding("leases", OK, f"{what}, {who} runs it; {where}")
+
+
+def _left(name: str, parts: Parts | None) -> str:
+    """What to do about what a function left behind that this app does not list."""
+    view, _, version = name.removeprefix("view.").rpartition(".")
+    if any(isinstance(one, View) and one.projection.name == view for one in (parts.functions if parts else ())):
+        return f"once it is not read and no older code runs: `foldlog views APP drop {view} {version}`"
+    return "run the app that lists it, or leave it: it does no harm, and a part of that name would go on from there"
 
 
 async def _backlog(store: Store, now: int) -> list[Finding]:
@@ -135,8 +166,8 @@ def _tables(below: Examined, parts: Parts) -> Iterator[Finding]:
     named = {one.table.name for one in parts.functions if isinstance(one, View)}
     for name in below.tables:
         if name.startswith("view.") and name not in named:
-            cure = "once no older version of the app runs, drop it: store.drop(Table(name, indexes))"
-            yield Finding("tables", WARN, f"{name}: no projection of this app has this name and version", cure)
+            what = f"{name}: no projection of this app has this name and version"
+            yield Finding("tables", WARN, what, _left(name, parts))
 
 
 async def _folds(store: Store, parts: Parts) -> list[Finding]:
