@@ -229,3 +229,23 @@ def test_a_checksum_that_is_wrong_is_no_fault_of_a_fold(site):
         await other.stop()
 
     asyncio.run(main())
+
+
+def test_indexes_that_were_changed_without_a_new_version(site):
+    def last(row: Opened | None, event: Opened) -> Opened:
+        return event
+
+    async def main():
+        async with site.app([account, projection("last")(last)]) as app:
+            await app.settle()
+        other = site.app([account, projection("last", indexes=("owner",))(last)])
+        await other.open_only()
+        (finding,) = [one for one in await look(other) if one.state == FAIL]
+        assert finding.check == "tables"
+        assert finding.what == (
+            "view.last.1 was made with the indexes () and this code declares (owner): it cannot run"
+        )
+        assert "version=2" in finding.next
+        await other.stop()
+
+    asyncio.run(main())

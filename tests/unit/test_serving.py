@@ -9,6 +9,7 @@ import pytest
 from foldlog import Unavailable, projection
 from foldlog.errors import Conflict, Invalid, Misconfigured, NotFound
 from foldlog.flow import serving
+from foldlog.flow.lease import checkpoints
 from foldlog.flow.serving import Served
 from foldlog.testing import FakeClock
 from tests.unit.bank import Closed, Deposit, Deposited, Opened, account, balances, evolve
@@ -280,5 +281,26 @@ def test_of_two_switches_at_once_one_is_told(site):
             with pytest.raises(Conflict):
                 await serving.switch(store, "balances", 2)
             assert (await serving.pointer(store, "balances"))[0] == Served(1)
+
+    asyncio.run(main())
+
+
+def test_indexes_changed_without_a_new_version_are_refused_when_the_function_starts(site):
+    changed = projection("accounts", indexes=("balance",))(wide)
+
+    async def main():
+        await filled(site, projection("accounts")(wide))
+        app = site.app([account, changed])
+        await app.start()
+        with pytest.raises(Misconfigured, match=r"the indexes \(\) and this code declares \(balance\).*version=2"):
+            await app.settle()
+        # Its leases are free at once, for a process whose code fits.
+        held = await checkpoints(app.system.store, changed.table)
+        assert {one.owner for one in held.values()} == {""}
+        await app.stop()
+        async with site.app([account, projection("accounts")(wide)]) as before:
+            await before.settle()
+        async with site.app([account, projection("accounts", version=2, indexes=("balance",))(wide)]) as cured:
+            await cured.settle()
 
     asyncio.run(main())

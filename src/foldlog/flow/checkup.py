@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from foldlog import limits
 from foldlog.errors import Corrupt, Undecodable
-from foldlog.flow import inbox
+from foldlog.flow import inbox, serving
 from foldlog.flow.attempt import Effect
 from foldlog.flow.fork import forked
 from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
@@ -45,6 +45,7 @@ async def examine(store: Store, now: int, parts: Parts | None, below: Examined) 
     if parts is not None:
         found += await _kinds(store, below, parts.schemas)
         found += _tables(below, parts)
+        found += await _indexes(store, parts)
         found += await _folds(store, parts)
     return found
 
@@ -168,6 +169,16 @@ def _tables(below: Examined, parts: Parts) -> Iterator[Finding]:
         if name.startswith("view.") and name not in named:
             what = f"{name}: no projection of this app has this name and version"
             yield Finding("tables", WARN, what, _left(name, parts))
+
+
+async def _indexes(store: Store, parts: Parts) -> list[Finding]:
+    found: list[Finding] = []
+    for view in (one for one in parts.functions if isinstance(one, View)):
+        known, _ = await serving.find_version(store, view.projection.name, view.projection.version)
+        if known is not None and (wrong := serving.other_indexes(known, view)):
+            what, _, cure = wrong.partition(": ")
+            found.append(Finding("tables", FAIL, f"{what}: it cannot run", cure))
+    return found
 
 
 async def _folds(store: Store, parts: Parts) -> list[Finding]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Conflict, Unavailable
+from foldlog.errors import Conflict, Misconfigured, Unavailable
 from foldlog.flow import serving
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.project import Project
@@ -69,11 +69,11 @@ class Pace:
 
 
 async def claim(store: Store, view: View, lease: Lease) -> None:
-    """Make the version known, under its lease. Errors: `Unavailable` while it is being dropped; the lease is free then,
-    because who drops it needs it."""
+    """Make the version known, under its lease. Errors: `Unavailable` while it is being dropped, `Misconfigured` where
+    its indexes were changed; the lease is free then, because who drops it, or whose code fits, needs it."""
     try:
         await serving.register(store, view)
-    except Unavailable:
+    except (Unavailable, Misconfigured):
         await lease.release({number: lease.position(number) for number in lease.held})
         raise
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
+from foldlog.errors import Conflict, Invalid, Misconfigured, NotFound, TooLarge, Unavailable
 from foldlog.flow.lease import checkpoint
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
@@ -154,10 +154,22 @@ def is_changed(before: str, now: str) -> bool:
     return before != now and before.partition(" ")[0] == now.partition(" ")[0]
 
 
+def other_indexes(found: Version, view: View) -> str:
+    """What is wrong where the code's indexes are not those that this version was made with, else ""."""
+    if found.indexes == view.table.indexes:
+        return ""
+    made, said = (f"({', '.join(names)})" for names in (found.indexes, view.table.indexes))
+    return (
+        f"{view.name} was made with the indexes {made} and this code declares {said}: put them back, or give the "
+        f"projection version={found.version + 1}, which is built beside the one that is read"
+    )
+
+
 async def register(store: Store, view: View) -> None:
     """Make this code's version of a view known; the first one ever seen is read at once.
 
-    Warns where the fold was changed since, without a new version. Errors: `Unavailable` while it is being dropped.
+    Warns where the fold was changed since, without a new version. Errors: `Unavailable` while it is being dropped;
+    `Misconfigured` where its indexes were changed, because no row could be written.
     """
     name, version = view.projection.name, view.projection.version
     mark = fold_mark(view.projection)
@@ -179,6 +191,8 @@ async def register(store: Store, view: View) -> None:
         return
     if found.dropping:
         raise Unavailable(f"version {version} of view {name!r} is being dropped: `foldlog views drop` ends that")
+    if wrong := other_indexes(found, view):
+        raise Misconfigured(wrong)
     if found.served and served.current != version:
         log.warning(
             "this code keeps version %d of a view whose version %d is read: `foldlog views switch` changes that",
