@@ -5,7 +5,10 @@ import io
 import json
 import logging
 
-from foldlog import Backoff, handler
+import pytest
+
+from foldlog import Backoff, handler, projection
+from foldlog.errors import Misconfigured
 from foldlog.runtime.logs import JsonFormatter, log_json
 from tests.unit.bank import Open, Opened, account
 from tests.unit.site import Site
@@ -45,6 +48,28 @@ def test_a_dead_letter_is_logged_with_its_correlation_id(clock):
     assert second["correlation"] == "c-1"
     assert second["error"] == "ValueError: broken"
     assert second["time"].endswith("+00:00")
+
+
+def test_a_function_that_stops_for_good_is_logged_with_what_is_wrong_in_the_text():
+    site = Site()
+
+    @projection("count")
+    def count(row: int | None, event: Opened) -> int:
+        return (row or 0) + 1
+
+    async def main():
+        async with site.app([account, count]) as app:
+            await app.settle()
+        changed = projection("count", indexes=("total",))(count.fold)
+        async with site.app([account, changed]) as app:
+            with pytest.raises(Misconfigured):
+                await app.settle()
+
+    (line,) = [one for one in lines_of(lambda: asyncio.run(main())) if one["level"] == "critical"]
+    assert line["message"].startswith("view.count.1: stopped for good, until this process starts anew: misconfigured: ")
+    assert line["message"].endswith("give the projection version=2, which is built beside the one that is read")
+    assert "Traceback" not in line["message"]
+    assert line["exception"].startswith("Traceback")
 
 
 def test_whatever_is_logged_is_one_line_of_json():

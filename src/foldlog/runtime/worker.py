@@ -208,7 +208,13 @@ class Runner:
     async def _fail(self, failure: BaseException) -> None:
         self.failure = failure
         name = self.function.name
-        log.critical("%s: stopped for good", name, exc_info=failure, extra={"function": name})
+        log.critical(
+            "%s: stopped for good, until this process starts anew: %s",
+            name,
+            _said(failure),
+            exc_info=failure,
+            extra={"function": name},
+        )
         self.progress.pulse()
         try:
             await self._members.drop(self.function.name)
@@ -299,6 +305,13 @@ def _cause(raised: Exception) -> Exception:
     while isinstance(raised, ExceptionGroup):
         raised = raised.exceptions[0]
     return raised
+
+
+def _said(failure: BaseException) -> str:
+    """In one text for people; Foldlog's own messages say what to do, too."""
+    if isinstance(failure, FoldlogError):
+        return f"{failure.code}: {failure.message}"
+    return f"{type(failure).__name__}: {failure}"
 
 
 async def _until(stop: asyncio.Event, seconds: float) -> None:
