@@ -126,8 +126,10 @@ class Effect:
             return Outcome(error=told(error), raised=True)
         except Exception as error:
             _stop_if_cancelled()
-            late = f"no answer within {self.handler.timeout} seconds\n" if patience.expired() else ""
-            return Outcome(error=late + told(error), raised=True)
+            text = told(error)
+            if patience.expired():  # last, because lists and logs show the last line
+                text = told(f"{text.rstrip()}\nthe attempt took longer than timeout={self.handler.timeout:g} s")
+            return Outcome(error=text, raised=True)
         return self._outcomes(answer, len(events))
 
     def _surroundings(self, events: Sequence[Recorded[Any]], number: int, fence: int, clock: Clock) -> Context:
