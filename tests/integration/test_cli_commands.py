@@ -265,8 +265,8 @@ def test_dead_letters_are_handled_from_another_process(app, url, tmp_path, start
     line(process)
     for key, owner in (("1", "Ann"), ("2", "Bob"), ("3", "Cy")):
         opened(app, key, owner)
-    until(lambda: len(machine("dead-letters", url, "list", "--function", "greet")) == 3)
-    letters = machine("dead-letters", app, "list")
+    until(lambda: len(machine("dead-letters", app, "list", "--function", "greet")) == 3)
+    letters = machine("dead-letters", url, "list", "--function", "greet")
     assert [one["key"] for one in letters] == ["1", "2", "3"]
     assert "no paper [bold]left" in foldlog("dead-letters", url, "list")[0]
     shown = machine("dead-letters", url, "show", letters[0]["id"])[0]
@@ -283,3 +283,14 @@ def test_dead_letters_are_handled_from_another_process(app, url, tmp_path, start
     for which in ([], ["--all", "--key", "1"], ["x", "--key", "1"]):
         assert foldlog("dead-letters", url, "replay", *which, code=2)
     assert end(process)[0] == 0
+
+
+def test_dead_letters_of_a_function_that_nobody_knows_and_none_at_all(app, url) -> None:
+    opened(app)
+    for what in ("list", "replay", "discard"):
+        err = foldlog("dead-letters", app, what, "--function", "mial", code=3)[1]
+        assert "there is no function 'handler.mial'; known: handler.greet, view.balances.1" in err
+    assert "known: none" in foldlog("dead-letters", url, "list", "--function", "greet", code=3)[1]
+    assert foldlog("dead-letters", app, "list", "--function", "greet")[1] == "no dead letters of greet\n"
+    assert foldlog("dead-letters", url, "list")[1] == "no dead letters\n"
+    assert foldlog("dead-letters", url, "list", "--json") == ("", "")

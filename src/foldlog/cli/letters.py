@@ -11,10 +11,12 @@ import msgspec
 from foldlog import limits
 from foldlog.cli.astest import test_of
 from foldlog.cli.output import Output
-from foldlog.cli.target import GroupOnTarget, find, json_option, opened, url_option
+from foldlog.cli.target import GroupOnTarget, Target, find, json_option, opened, url_option
 from foldlog.cli.watching import Listed, print_listed, watch_option
+from foldlog.errors import NotFound
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
+from foldlog.flow.lease import all_checkpoints, function_of
 from foldlog.model.message import to_datetime
 from foldlog.ports.store import Store
 
@@ -71,8 +73,10 @@ def list_letters(place: Place, function: str | None, limit: int, every: int | No
     target = find(*place)
 
     async def look(store: Store) -> Listed:
-        found = await deadletter.dead_letters(store, _function(function), limit)
+        found = await deadletter.dead_letters(store, await _function(store, target, function), limit)
         remark = f"{limit} shown; there may be more: --limit" if len(found) == limit else ""
+        if not found and every is None:
+            remark = "no dead letters" if function is None else f"no dead letters of {function}"
         return Listed([_as_json(letter) for letter in found], COLUMNS, [_row(letter) for letter in found], remark)
 
     print_listed(lambda: opened(target), look, machine, every)
@@ -97,7 +101,7 @@ def show(place: Place, id: str, as_test: bool, machine: bool) -> None:
     if as_test:
         _print_test(place, id, machine)
         return
-    letter = _with_store(place, lambda store: deadletter.show(store, id))
+    letter = _with_store(find(*place), lambda store: deadletter.show(store, id))
     output = Output(machine)
     if machine:
         output.json(_as_json(letter))
@@ -145,8 +149,13 @@ def _request(
     named = [name for name, value in which.items() if value is not None]
     if everything == bool(named) or ("id" in named and len(named) > 1):
         raise click.UsageError("say which: an ID; or --function, --key, --type; or --all")
-    function = _function(which.pop("function"))
-    count = _with_store(place, lambda store: work(store, function, **which))
+    named_function = which.pop("function")
+    target = find(*place)
+
+    async def do(store: Store) -> int:
+        return await work(store, await _function(store, target, named_function), **which)
+
+    count = _with_store(target, do)
     output = Output(machine)
     if machine:
         output.json({done: count})
@@ -170,9 +179,7 @@ def _print_test(place: Place, id: str, machine: bool) -> None:
         sys.stdout.write(text)  # to be redirected into a file: as it is, whatever the terminal's width
 
 
-def _with_store(place: Place, work: Callable[[Store], Awaitable[T]]) -> T:
-    target = find(*place)
-
+def _with_store(target: Target, work: Callable[[Store], Awaitable[T]]) -> T:
     async def do() -> T:
         async with opened(target) as store:
             return await work(store)
@@ -180,9 +187,17 @@ def _with_store(place: Place, work: Callable[[Store], Awaitable[T]]) -> T:
     return asyncio.run(do())
 
 
-def _function(name: str | None) -> str | None:
-    """A handler's name as the store knows it."""
-    return name if name is None or name.startswith(("handler.", "view.")) else f"handler.{name}"
+async def _function(store: Store, target: Target, name: str | None) -> str | None:
+    """A function's name as the store knows it. Errors: `NotFound` for one that neither the app lists nor ever ran."""
+    if name is None:
+        return None
+    name = name if name.startswith(("handler.", "view.")) else f"handler.{name}"
+    known = {function_of(key) for key in await all_checkpoints(store)}
+    if target.app is not None:
+        known.update(one.name for one in target.app.system.functions())
+    if name not in known:
+        raise NotFound(f"there is no function {name!r}; known: {', '.join(sorted(known)) or 'none'}")
+    return name
 
 
 def _as_json(letter: Letter) -> dict[str, Any]:
