@@ -99,10 +99,14 @@ def is_url(text: str) -> bool:
 
 
 def absent(url: str) -> str:
-    """The file that a URL names, where it is not there yet, else ""; so that a reader with a typo makes no new log."""
+    """The file that a URL names, where it is not there yet or empty, else ""; so that a reader with a typo makes no new
+    log."""
     scheme, _, _ = url.partition(":")
     path = _path(url)
-    return path if scheme == "sqlite" and path and not Path(path).exists() else ""
+    if scheme != "sqlite" or not path:
+        return ""
+    file = Path(path)
+    return path if not file.exists() or (file.is_file() and not file.stat().st_size) else ""
 
 
 def load(module: str) -> Any:

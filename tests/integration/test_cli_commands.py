@@ -160,6 +160,16 @@ def test_looking_makes_no_log(tmp_path, app) -> None:
     assert list(tmp_path.glob("*.db")) == []
 
 
+def test_looking_makes_no_log_of_an_empty_file(tmp_path, app) -> None:
+    file = tmp_path / "bank.db"
+    file.touch()
+    for args in (["events", f"sqlite:{file}"], ["views", app, "list"], ["dead-letters", app, "list"], ["doctor", app]):
+        assert f"there is no log at {file}, the file is empty; " in foldlog(*args, code=3)[1]
+        assert file.stat().st_size == 0
+    opened(app)
+    assert machine("events", app)
+
+
 def test_what_is_no_store_is_told(tmp_path) -> None:
     (tmp_path / "text.db").write_text("this is no database, but a text that is long enough to be seen as one" * 100)
     _, err = foldlog("events", f"sqlite:{tmp_path}/text.db", code=6)

@@ -75,9 +75,10 @@ async def opened(target: Target, *, create: bool = False) -> AsyncIterator[Store
 
 
 def present(url: str) -> None:
-    """Refuse a URL whose file is not there: whoever only looks makes no new log. Errors: `NotFound`."""
+    """Refuse a URL whose file is not there or empty: whoever only looks makes no new log. Errors: `NotFound`."""
     if path := absent(url):
-        raise NotFound(f"there is no log at {path}; `foldlog run`, `send` and `import` make new ones")
+        empty = ", the file is empty" if Path(path).exists() else ""
+        raise NotFound(f"there is no log at {path}{empty}; `foldlog run`, `send` and `import` make new ones")
 
 
 def _split(name: str) -> tuple[str, str]:
