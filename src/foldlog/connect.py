@@ -19,6 +19,7 @@ _ENGINES: dict[str, tuple[str, str, str]] = {
     "memory": ("foldlog.engines.memory", "", "foldlog"),
     "sqlite": ("foldlog.engines.sqlite", "apsw", "foldlog"),
 }
+SCHEMES = tuple(_ENGINES)
 
 
 def connect(url: str, kinds: KindFactory, now: Callable[[], int]) -> Store:
@@ -30,7 +31,7 @@ def connect(url: str, kinds: KindFactory, now: Callable[[], int]) -> Store:
     """
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in _ENGINES:
-        known = ", ".join(f"{name}:" for name in _ENGINES)
+        known = ", ".join(f"{name}:" for name in SCHEMES)
         raise Misconfigured(f"{_without_password(url)!r} names no store: a URL starts with one of {known}")
     parts = urlsplit(url)
     path = unquote(parts.path) if not parts.netloc else ""
@@ -95,7 +96,7 @@ async def examine(url: str, *, deep: bool) -> Examined:
 
 def is_url(text: str) -> bool:
     """Whether this can only be meant as a store's URL, and not as a module or file."""
-    return text.startswith(tuple(f"{name}:" for name in _ENGINES)) or "://" in text
+    return text.startswith(tuple(f"{name}:" for name in SCHEMES)) or "://" in text
 
 
 def absent(url: str) -> str:

@@ -175,6 +175,10 @@ def test_what_is_no_store_is_told(tmp_path) -> None:
     _, err = foldlog("events", f"sqlite:{tmp_path}/text.db", code=6)
     assert err.startswith("error: misconfigured: ")
     assert foldlog("events", "mongo://x", code=6)[1].startswith("error: misconfigured: ")
+    _, err = foldlog("events", f"sqlite:{tmp_path}", code=6)
+    assert f"{tmp_path} is a folder: name a file in it, like sqlite:{tmp_path}/bank.db" in err
+    for typo in ("sqlit:x.db", "SQLite:x.db"):
+        assert "; did you mean the store sqlite:x.db?" in foldlog("events", typo, code=6)[1]
 
 
 def test_follow_shows_what_other_processes_write_until_ctrl_c(app, url, started) -> None:

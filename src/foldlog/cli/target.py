@@ -8,6 +8,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ import click
 import foldlog
 from foldlog.app import App
 from foldlog.cli import settings
-from foldlog.connect import absent, connect, is_url, load, load_file
+from foldlog.connect import SCHEMES, absent, connect, is_url, load, load_file
 from foldlog.errors import Misconfigured, NotFound
 from foldlog.model.clock import SystemClock
 from foldlog.model.message import Kind
@@ -48,7 +49,7 @@ def find(name: str, url: str = "") -> Target:
     place, attribute = _split(name)
     if not place:
         raise Misconfigured(f"{name!r} names no app: write path/to/file.py or package.module")
-    module = _module(place)
+    module = _module(place, attribute)
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
         others = [known for known, value in vars(module).items() if isinstance(value, App)]
@@ -88,7 +89,7 @@ def _split(name: str) -> tuple[str, str]:
     return place, attribute
 
 
-def _module(place: str) -> ModuleType:
+def _module(place: str, attribute: str) -> ModuleType:
     is_file = place.endswith(".py") or "/" in place
     if is_file and not Path(place).is_file():
         raise Misconfigured(f"there is no file {place}")
@@ -101,6 +102,8 @@ def _module(place: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
             hint = f"; the store in that file is sqlite:{place}" if Path(place).is_file() else ""
+            for scheme in get_close_matches(place.lower(), SCHEMES, 1):
+                hint = f"; did you mean the store {scheme}:{attribute}?"
             raise Misconfigured(f"there is no module {place}, seen from {Path.cwd()}{hint}") from error
         raise Misconfigured(f"{place} cannot be imported: {_where(error)}") from error
     return module

@@ -43,6 +43,8 @@ def open_file(path: str) -> tuple[apsw.Connection, Identity]:
     `Unavailable`.
     """
     load_checksums()
+    if Path(path).is_dir():  # SQLite would tell of a disk I/O error
+        raise Misconfigured(f"{path} is a folder: name a file in it, like sqlite:{Path(path, 'bank.db')}")
     try:
         with _making:
             _make_file(path)
