@@ -1,4 +1,4 @@
-"""Foldlog: serverless event sourcing for Python.
+"""Foldlog: event sourcing for Python.
 
 Everything is a fold or an effect. The public names live here and are loaded on first use (PEP 562), so that
 `import foldlog` loads no driver, no codec and no event loop: import time is cold-start time.
