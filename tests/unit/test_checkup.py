@@ -60,7 +60,7 @@ def test_nothing_is_wrong_where_all_is_well(site, monkeypatch):
                 "folds",
             }
             told = {one.check: one.what for one in findings}
-            assert told["decoding"] == "2 kinds of events are known; 8 samples decode"
+            assert told["decoding"] == "2 kinds of events, all known; 8 samples decoded"
             assert told["folds"].startswith("the slowest of 2 is ")
             assert all(one.next == "" for one in findings)
             # Without an app only what needs no code.
@@ -98,12 +98,12 @@ def test_leases_that_nobody_holds_or_that_ended(site, clock):
         assert old.next.endswith("`foldlog views APP drop balances 7`")
         assert idle.what == (f"{balances.table}: 16 partitions, nobody runs it; the lowest is at position 1, 0 behind")
         assert [one.what for one in found if one.state == OK] == [
-            "handler.elsewhere: 1 partitions, host:2 runs it; the lowest is at position 1, 0 behind",
+            "handler.elsewhere: 1 partition, host:2 runs it; the lowest is at position 1, 0 behind",
             "handler.greet: 8 partitions, host:1 runs it; the lowest is at position 1, 0 behind",
         ]
         await app.system.store.commit(Batch(rows=[put(f"{balances.table}/03", 1, "", 0, "another", epoch)]))
         (foreign,) = [one for one in await look(app) if one.state == FAIL]
-        assert foreign.what == f"{balances.table}: 1 partitions belong to another log, another"
+        assert foreign.what == f"{balances.table}: 1 partition of another log, another"
         await app.stop()
 
     asyncio.run(main())
@@ -126,7 +126,7 @@ def test_dead_letters_and_a_backlog(site, clock, monkeypatch):
         findings = await look(app, now=clock.now() + 10_000_000_000)
         assert [one for one in wrong(findings) if one[0] in {"dead letters", "backlog"}] == [
             ("dead letters", WARN, "handler.greet has 1"),
-            ("backlog", WARN, "handler.flaky: 1 items wait, 1 of them overdue by more than a minute"),
+            ("backlog", WARN, "handler.flaky: 1 item to do, 1 of them overdue by more than a minute"),
         ]
         assert "backlog" not in {check for check, _, _ in wrong(await look(app, now=1))}
         monkeypatch.setattr(limits, "PARKED", 1)

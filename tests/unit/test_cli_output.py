@@ -5,6 +5,7 @@ import json
 import pytest
 
 from foldlog.cli.output import Output, safe, to_json
+from foldlog.model.finding import counted
 
 HOSTILE = ["\x1b[31mred", "\x9b2J", "a\rb", "a\nb", "\u202egnp.exe", "\u2066x", "\ufeff", "\x07", "\u200bx", "\x7f"]
 
@@ -28,3 +29,12 @@ def test_a_table_takes_cells_literally(capsys) -> None:
     assert "[bold red]x[/]" in out
     assert "\\x1b[2J:smile:" in out
     assert "\x1b" not in out
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "event") for number in (0, 1, 2, 1_200)] == [
+        "0 events",
+        "1 event",
+        "2 events",
+        "1,200 events",
+    ]

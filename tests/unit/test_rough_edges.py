@@ -166,7 +166,7 @@ def test_a_file_that_is_a_store_is_told_from_a_module(broken, capsys, tmp_path) 
 def test_a_row_that_is_not_there_yet_says_what_brings_it(broken, capsys) -> None:
     assert program.run(["send", str(broken), "a", "1", "a.do", '{"n": 5}']) == 0
     assert program.run(["views", str(broken), "get", "sums", "1"]) == 3
-    assert "1 events behind the log: `foldlog run`" in capsys.readouterr().err
+    assert "1 event behind the log: `foldlog run`" in capsys.readouterr().err
 
 
 def test_an_event_that_the_code_no_longer_reads_is_no_damage(broken, capsys) -> None:

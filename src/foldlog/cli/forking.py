@@ -12,6 +12,7 @@ from foldlog.cli.target import OnTarget, Target, find, json_option, opened, url_
 from foldlog.connect import check_fork, fork
 from foldlog.errors import NotFound
 from foldlog.flow.fork import Cut, Fork, cut_at
+from foldlog.model.finding import counted
 
 
 @click.command("fork", cls=OnTarget)
@@ -98,7 +99,7 @@ def _report(output: Output, new: str, cut: Cut, log: str, handlers: str) -> None
     when = cut.recorded.isoformat(timespec="milliseconds")[:-6]
     output.say(f"{new} is a log of its own with all events up to position {cut.position} (recorded {when}Z)")
     if cut.left_out:
-        output.say(f"{cut.left_out:,} events behind it had occurred by then, and are left out")
+        output.say(f"left out, though it had occurred by then: {counted(cut.left_out, 'event')} behind it")
     output.say("projections are built anew from its start when its functions run")
     if handlers == "new":
         output.say(f"handlers leave the copied events alone: they begin behind position {cut.position}")

@@ -13,6 +13,7 @@ from foldlog.cli.target import OnTarget, find, json_option, url_option
 from foldlog.errors import Misconfigured
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
+from foldlog.model.finding import counted
 from foldlog.model.handler import Handler
 from foldlog.model.projection import Projection
 from foldlog.model.schema import Upcast
@@ -46,7 +47,7 @@ def run_app(app: str, url: str, machine: bool) -> None:
         if machine:
             output.json({"ready": True, "url": known.url, "functions": names, "pid": os.getpid()})
         else:
-            output.say(f"ready: {known.url} runs {len(names)} functions: {', '.join(names) or 'none'}")
+            output.say(f"ready: {known.url} runs {counted(len(names), 'function')}: {', '.join(names) or 'none'}")
         sys.stdout.flush()
 
     log_json(sys.stderr)
@@ -87,7 +88,8 @@ def check(context: click.Context, app: str, url: str, strict: bool, machine: boo
             output.say(f"fault: {fault}")
         for warning in warnings:
             output.say(f"warning: {warning}")
-        output.say(f"{app}: {len(faults)} faults, {len(warnings)} warnings{'' if failed else ': good to run'}")
+        found = f"{counted(len(faults), 'fault')}, {counted(len(warnings), 'warning')}"
+        output.say(f"{app}: {found}{'' if failed else ': good to run'}")
     if failed:
         context.exit(1)
 

@@ -12,6 +12,7 @@ from foldlog.cli.output import Output
 from foldlog.cli.target import GroupOnTarget, find, json_option
 from foldlog.errors import Invalid, NotFound
 from foldlog.model.changes import BACKWARD, GONE, REQUIRED, UNCHANGED, UPCAST, Change, compare, relocked
+from foldlog.model.finding import counted
 from foldlog.model.history import FILE, History, read_history, write_history
 from foldlog.model.schema import Schemas
 from foldlog.system import Resolved
@@ -84,10 +85,11 @@ def lock(context: click.Context, file: str | None, require: str, accept: tuple[s
     else:
         _tell(output, told, require)
         shapes = sum(map(len, after.kept.values()))
+        held = f"{counted(shapes, 'shape')} of {counted(len(after.kept), 'version')}"
         output.say(
-            f"{path}: not written, {_count(refused, 'break')}: mend it, or see --accept"
+            f"{path}: not written, {counted(len(refused), 'break')}: mend it, or see --accept"
             if refused
-            else f"{path}: {'written' if written else 'up to date'}, {shapes} shapes of {len(after.kept)} versions"
+            else f"{path}: {'written' if written else 'up to date'}, {held}"
         )
     if refused:
         context.exit(1)
@@ -119,7 +121,7 @@ def check(context: click.Context, file: str | None, require: str, machine: bool)
         output.json({"ok": not broken and not unlocked, "file": str(path), "require": require, "changes": shown})
     else:
         _tell(output, [one for one in changes if one.findings or not one.locked], require)
-        said = f"{_count(changes, 'version')}, {_count(broken, 'break')}, {len(unlocked)} not locked"
+        said = f"{counted(len(changes), 'version')}, {counted(len(broken), 'break')}, {len(unlocked)} not locked"
         only_lock = ": run `foldlog schema APP lock` and commit the file" if unlocked and not broken else ""
         output.say(f"{path}: {said}{only_lock}")
     if broken or unlocked:
@@ -151,7 +153,7 @@ def diff(app: str, file: str | None, machine: bool) -> None:
     ]
     if rows:
         output.table(("kind", "name", "version", "", "field", "locked", "code"), rows)
-    output.say(f"{path}: {_count(changes, 'version')} changed" if changes else f"{path}: nothing differs")
+    output.say(f"{path}: {counted(len(changes), 'version')} changed" if changes else f"{path}: nothing differs")
 
 
 def _place(app: str, file: str | None) -> tuple[Path, Schemas]:
@@ -211,8 +213,3 @@ def _as_json(one: Change, require: str) -> dict[str, Any]:
         "findings": [finding._asdict() for finding in one.findings],
         "fields": [step._asdict() for step in one.steps],
     }
-
-
-def _count(things: Iterable[Any], name: str) -> str:
-    number = len(list(things))
-    return f"{number} {name}{'' if number == 1 else 's'}"

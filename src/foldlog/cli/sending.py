@@ -13,6 +13,7 @@ from foldlog.errors import Invalid, TooLarge
 from foldlog.limits import EVENT_BYTES
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
+from foldlog.model.finding import counted
 from foldlog.model.message import Receipt
 from foldlog.model.principal import Principal
 
@@ -58,7 +59,7 @@ def send(app: str, decider: str, key: str, command: str, fields: str, machine: b
         )
         return
     done = "done before: " if receipt.repeated else ""
-    output.say(f"{done}{receipt.stream} is at version {receipt.version}, {len(receipt.events)} events")
+    output.say(f"{done}{receipt.stream} is at version {receipt.version}, {counted(len(receipt.events), 'event')}")
     for event in receipt.events:
         output.say(f"  {_name(event)} {to_json(event)}")
 

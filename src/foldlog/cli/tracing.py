@@ -102,7 +102,8 @@ def _iso(micros: int) -> str | None:
 
 
 def _tree(found: Trace) -> Tree:
-    top = Tree(cell(f"{len(found.events):,} events hang together"), guide_style="dim")
+    count = len(found.events)
+    top = Tree(cell("1 event alone" if count == 1 else f"{count:,} events hang together"), guide_style="dim")
     path = [top]
     for one in found.events:
         level = min(one.depth, _DEEPEST)

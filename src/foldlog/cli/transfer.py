@@ -17,6 +17,7 @@ from foldlog.cli.progress import progress
 from foldlog.cli.target import OnTarget, Target, find, json_option, opened, url_option
 from foldlog.errors import Invalid, Refused, TooLarge
 from foldlog.model.cloudevents import to_line
+from foldlog.model.finding import counted
 from foldlog.model.query import Query
 from foldlog.model.stream import check_category, check_text
 
@@ -57,7 +58,7 @@ def export_log(target: str, file: str, after: int | None, resume: bool, url: str
     if machine and file != "-":
         Output(machine).json({"exported": count, "position": last})
     elif not machine:
-        note(f"{count:,} events exported, up to position {last}")
+        note(f"{counted(count, 'event')} exported, up to position {last}")
 
 
 async def _export(place: Target, sink: BinaryIO, after: int, *, bar: bool) -> tuple[int, int]:
@@ -185,7 +186,7 @@ async def _start(work: Import, source: BinaryIO, line: int | None) -> None:
         work.mark = Mark(line, skip_lines(source, line))
         return
     if work.known:
-        note(f"going on at line {work.mark.line}: {work.mark.imported:,} lines are imported already")
+        note(f"going on at line {work.mark.line}: {counted(work.mark.imported, 'line')} imported already")
         skip(source, work.mark.offset)
 
 
@@ -204,7 +205,7 @@ def _report(output: Output, mark: Mark, rejects: "_Rejects") -> None:
         note(f"line {number}: {message}")
     if rejects.count > len(rejects.shown):
         note(f"and {rejects.count - len(rejects.shown):,} more broken lines; --rejects FILE lists them all")
-    output.say(f"{mark.imported:,} events imported, {mark.skipped:,} lines skipped")
+    output.say(f"{counted(mark.imported, 'event')} imported, {counted(mark.skipped, 'line')} skipped")
 
 
 class _Rejects:

@@ -18,6 +18,7 @@ from foldlog.flow import serving
 from foldlog.flow.difference import Difference, differences
 from foldlog.flow.dropping import drop
 from foldlog.flow.serving import Served
+from foldlog.model.finding import counted
 from foldlog.model.projection import Projection
 from foldlog.runtime.building import build_view
 from foldlog.runtime.serve import until_signal
@@ -152,7 +153,7 @@ def drop_version(place: Place, name: str, version: int, machine: bool) -> None:
     if machine:
         output.json({"name": name, "dropped": version, "dead_letters": letters})
     else:
-        output.say(f"{name} version {version} is dropped, {letters} dead letters with it")
+        output.say(f"{name} version {version} is dropped, {counted(letters, 'dead letter')} with it")
 
 
 VERSION_COMMANDS = rebuild, diff, switch, back, drop_version
@@ -196,7 +197,7 @@ def _point(
     if machine:
         output.json({"name": name, "read": served.current, "before": served.before, "behind": behind})
     else:
-        output.say(f"version {served.current} of {name} is read now, {behind} positions behind the log")
+        output.say(f"version {served.current} of {name} is read now, {counted(behind, 'position')} behind the log")
 
 
 async def _build(system: System, part: Projection[Any, Any], rate: int | None, machine: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from foldlog.flow import inbox, serving
 from foldlog.flow.reading import Found
 from foldlog.flow.serving import Version
 from foldlog.flow.stale import stale
+from foldlog.model.finding import counted
 from foldlog.model.projection import Projection, table_name
 from foldlog.ports.store import Store
 
@@ -99,7 +100,11 @@ def get(place: Place, /, name: str, key: str, machine: bool, at: str | None, **h
     if is_stale:
         note(f"stale: the fold of {part.table} failed on an event of {key!r}; see foldlog dead-letters {place[0]} list")
     if value is None:
-        late = f"; the view is {behind:,} events behind the log: `foldlog run` brings it up to date" if behind else ""
+        late = (
+            f"; the view is {counted(behind, 'event')} behind the log: `foldlog run` brings it up to date"
+            if behind
+            else ""
+        )
         raise NotFound(f"view {name!r} {'has' if at is None else 'had'} no row {key!r}{late}")
     Output(machine).json(value)
 

@@ -14,7 +14,7 @@ from foldlog.flow.fork import forked
 from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
 from foldlog.flow.state import Decision
 from foldlog.flow.view import View
-from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding
+from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding, counted
 from foldlog.model.message import Recorded, to_datetime
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
@@ -75,13 +75,11 @@ def _leases(store: Store, held: dict[str, Checkpoint], head: int, now: int, part
 def _lease(name: str, state: str, some: list[Checkpoint], head: int, parts: Parts | None) -> Finding:
     lowest = min(one.position for one in some)
     where = f"the lowest is at position {lowest}, {max(0, head - lowest):,} behind"
-    what = f"{name}: {len(some)} partitions"
+    what = f"{name}: {counted(len(some), 'partition')}"
     who = ", ".join(sorted({one.owner for one in some}))
     if state == _FOREIGN:
         cure = "stop this app: the file is not the one that the function ran on; restore the right one"
-        return Finding(
-            "leases", FAIL, f"{what} belong to another log, {', '.join(sorted({one.log for one in some}))}", cure
-        )
+        return Finding("leases", FAIL, f"{what} of another log, {', '.join(sorted({one.log for one in some}))}", cure)
     if state == _UNNAMED:
         return Finding(
             "leases", WARN, f"{name}: this app names no such function, and nobody runs it", _left(name, parts)
@@ -118,7 +116,7 @@ async def _backlog(store: Store, now: int) -> list[Finding]:
         cure = "foldlog dead-letters APP list; then mend the cause, and replay or discard them"
         found.append(Finding("dead letters", WARN, f"{name} has {count:,}", cure))
     for name, count in sorted((+waiting).items()):
-        what = f"{name}: {count:,} items wait, {overdue[name]:,} of them overdue by more than a minute"
+        what = f"{name}: {counted(count, 'item')} to do, {overdue[name]:,} of them overdue by more than a minute"
         full = count >= limits.PARKED
         if full:
             what += f"; at {limits.PARKED:,} it stops reading"
@@ -151,7 +149,8 @@ async def _kinds(store: Store, below: Examined, schemas: Schemas) -> list[Findin
                 found.append(Finding("decoding", FAIL, wrong, cure))
                 break
     if not found:
-        found.append(Finding("decoding", OK, f"{len(below.kinds)} kinds of events are known; {read:,} samples decode"))
+        what = f"{counted(len(below.kinds), 'kind')} of events, all known; {counted(read, 'sample')} decoded"
+        found.append(Finding("decoding", OK, what))
     return found
 
 

@@ -22,3 +22,8 @@ class Examined(msgspec.Struct):
     findings: list[Finding]
     kinds: list[tuple[str, str, int]] = []
     tables: list[str] = []
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 event", "1,200 events"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

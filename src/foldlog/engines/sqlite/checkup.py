@@ -20,7 +20,7 @@ from foldlog.engines.sqlite.faults import is_damage
 from foldlog.engines.sqlite.files import connect
 from foldlog.engines.sqlite.log import snapshot
 from foldlog.engines.sqlite.wal import KEPT
-from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding
+from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding, counted
 from foldlog.model.thread import in_thread
 
 _SYNCS = 20  # fsyncs timed: enough for a median
@@ -35,9 +35,9 @@ _NAMELESS = (
     "SELECT count(*) FROM events WHERE kind NOT IN (SELECT id FROM kinds) OR stream NOT IN (SELECT id FROM streams)"
 )
 _DEEP = (
-    ("time order", _BACK, "events were recorded before the one in front of them: reads by time pass over some"),
-    ("versions", _GAPS, "streams have versions that do not count from 1 without a gap"),
-    ("names", _NAMELESS, "events are of a kind or stream that is not there"),
+    ("time order", _BACK, "events recorded before the one in front of them, so that reads by time pass over some"),
+    ("versions", _GAPS, "streams with versions that do not count from 1 without a gap"),
+    ("names", _NAMELESS, "events of a kind or stream that is not there"),
 )
 
 
@@ -144,10 +144,10 @@ def _holes(conn: apsw.Connection) -> Iterator[Finding]:
         yield Finding("positions", OK, "the log is empty")
         return
     missing = last - first + 1 - count
-    what = f"{count:,} events at positions {first} to {last}"
+    what = f"{counted(count, 'event')} at positions {first} to {last}"
     if missing:
         cure = "expected after `?start=` on a log with events; otherwise compare with a backup"
-        yield Finding("positions", WARN, f"{what}: {missing:,} positions between them are empty", cure)
+        yield Finding("positions", WARN, f"{what}; {counted(missing, 'empty position')} between them", cure)
     else:
         yield Finding("positions", OK, f"{what}, without a hole")
 
@@ -169,6 +169,6 @@ def _consistent(conn: apsw.Connection) -> Iterator[Finding]:
     for check, count, meaning in _DEEP:
         number = conn.execute(count).get
         if number:
-            yield Finding(check, FAIL, f"{number:,} {meaning}", _RESTORE)
+            yield Finding(check, FAIL, f"{meaning}: {number:,}", _RESTORE)
         else:
-            yield Finding(check, OK, f"0 {meaning}")
+            yield Finding(check, OK, f"{meaning}: none")
