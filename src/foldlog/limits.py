@@ -80,6 +80,7 @@ SENDS = 100  # commands one handled event may answer with
 SENDS_BYTES = 4_194_304  # and their bodies: those of many keys are written in one commit
 ERROR_CHARS = 4_000  # kept of a failed attempt's traceback
 PARTITIONS = 16  # of a function; as many processes can share it; rows are stored by it, so it cannot change
+STOPPED_CHARS = 500  # of why a function has stopped for good: each heartbeat of its process carries it
 MEMBERS = 1_000  # processes on one store; those beyond it do not count when partitions are shared
 LEASE = 10.0  # an owner that has not renewed for this long is taken for dead
 STANDBY = 1.0  # a worker looks this often whether processes came or went, and leases ran out

@@ -145,18 +145,30 @@ def test_hostile_names_and_apps_without_functions(app) -> None:
         assert "no functions" in err
 
 
-def test_names_that_a_hostile_process_left_are_shown_not_obeyed(app) -> None:
-    opened(app, "1")
-    member = Member(1, 2**62, ("view.[red]x[/red]\u202e",))
+def plant(app, owner, member):
+    """A heartbeat of another process."""
 
-    async def plant():
+    async def write():
         store = connect(f"sqlite:{app.parent}/bank.db", Kind, SystemClock().now)
         await store.open()
-        row = Put(MEMBERS, RowKey("", "[bold]host:\u202e7:x"), msgspec.json.encode(member))
-        await store.commit(Batch(rows=[row]))
+        await store.commit(Batch(rows=[Put(MEMBERS, RowKey("", owner), msgspec.json.encode(member))]))
         await store.close()
 
-    asyncio.run(plant())
+    asyncio.run(write())
+
+
+def test_why_a_function_stopped_for_good_stands_below_the_table(app) -> None:
+    opened(app, "1")
+    plant(app, "host:7:x", Member(1, 2**62, (), stopped={"handler.greet": "misconfigured: \x1b[2Jno"}))
+    err = foldlog("functions", app)[1]
+    assert err == "handler.greet has stopped for good in host:7: misconfigured: \\x1b[2Jno\n"
+    (process,) = listed(app)["handler.greet"]["processes"]
+    assert process == {"owner": "host:7:x", "partitions": 0, "stopped": "misconfigured: \x1b[2Jno"}
+
+
+def test_names_that_a_hostile_process_left_are_shown_not_obeyed(app) -> None:
+    opened(app, "1")
+    plant(app, "[bold]host:\u202e7:x", Member(1, 2**62, ("view.[red]x[/red]\u202e",)))
     for args in ([], ["--json"]):
         out = foldlog("functions", app, *args)[0]
         assert "[red]x[/red]" in out

@@ -26,7 +26,7 @@ def test_members_come_and_go(site, clock):
             await two.beat()
             await three.beat()
             assert await one.of("f") == await three.of("f") == ["x", "a", "b"]  # the eldest first
-            await two.drop("f")
+            await two.drop("f", "a bug")
             assert (await one.of("f"), await one.of("g")) == (["x", "a"], ["x", "a", "b"])
             await three.leave()
             assert await one.of("g") == ["x", "b"]
@@ -111,7 +111,7 @@ def test_a_heartbeat_tells_vitals_with_the_rate_since_the_last_one(site, clock, 
             time += 0.99
             await one.beat()
             assert (await told("f")).rate == 10.0
-            await one.drop("f")
+            await one.drop("f", "a bug")
             assert await told("f") is None
             assert await told("g") == Vitals(5)
             clock.advance(4)

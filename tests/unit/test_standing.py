@@ -329,3 +329,26 @@ def test_recorded_types_need_no_decoding(site):
             assert (await standing(app, "view.seen.1")).lag.events == Count(1)
 
     asyncio.run(main())
+
+
+def test_a_function_that_stopped_for_good_is_seen_with_the_reason(site):
+    async def main():
+        app = site.app([account, balances, greet])
+
+        def fail(link, batch):
+            if any(change.table.name == balances.table for change in batch.rows):
+                raise ZeroDivisionError("a bug\nand more")
+
+        app.link.before = fail
+        async with app:
+            await opened(app, "1")
+            with pytest.raises(ZeroDivisionError):
+                await app.settle()
+            await until(lambda: not app._worker._members._functions.keys() & {balances.table})  # noqa: SLF001  # told to nobody else
+            await beat(app)
+            (process,) = (await standing(app, balances.table)).processes
+            assert (process.vitals, process.stopped) == (None, "ZeroDivisionError: a bug")
+            (process,) = (await standing(app, "handler.greet")).processes
+            assert (process.vitals is not None, process.stopped) == (True, "")
+
+    asyncio.run(main())

@@ -39,6 +39,8 @@ def functions(app: str, url: str, every: int | None, machine: bool) -> None:
     owners: how many of the 16 partitions each process holds, and how many nobody does. breaker: of handlers; where
     processes differ, each one that is not closed.
 
+    A function that a running process has given up for good, and why, stands below the table.
+
     Examples:
       foldlog functions bank.py
       foldlog functions bank.py --watch
@@ -49,7 +51,7 @@ def functions(app: str, url: str, every: int | None, machine: bool) -> None:
     async def look(opened: App) -> Listed:
         now = SystemClock().now()
         found = await standings(opened.system.store, opened.system.functions(), now)
-        remark = "" if found else "this app has no functions: it lists no projections and no handlers"
+        remark = _stopped(found) if found else "this app has no functions: it lists no projections and no handlers"
         return Listed([_as_json(one, now) for one in found], COLUMNS, [_row(one, now) for one in found], remark)
 
     print_listed(lambda: known.open(functions=False), look, machine, every)
@@ -71,10 +73,21 @@ def _as_json(one: Standing, now: int) -> dict[str, Any]:
                 "owner": process.owner,
                 "partitions": process.partitions,
                 **({} if process.vitals is None else _told(process.vitals, now)),
+                **({"stopped": process.stopped} if process.stopped else {}),
             }
             for process in one.processes
         ],
     }
+
+
+def _stopped(found: list[Standing]) -> str:
+    """Only a new start of the process runs the function again, so that the reason is to be seen."""
+    return "; ".join(
+        f"{one.function} has stopped for good in {_short(process.owner)}: {process.stopped}"
+        for one in found
+        for process in one.processes
+        if process.stopped
+    )
 
 
 def _sums(one: Standing) -> dict[str, Any]:

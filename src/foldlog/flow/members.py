@@ -39,13 +39,15 @@ class Member(msgspec.Struct, frozen=True):
     """The row's value; its key is the owner's name. Times are microseconds since 1970.
 
     `vitals` are those of `functions`, in their order. They are not one map of both, because processes whose code knows
-    no vitals must be able to read the row, and theirs must be readable.
+    no vitals must be able to read the row, and theirs must be readable. `stopped` says why this process runs a function
+    no more.
     """
 
     since: int
     until: int
     functions: tuple[str, ...]
     vitals: tuple[Vitals, ...] = ()
+    stopped: dict[str, str] = {}
 
     def vitals_of(self, function: str) -> Vitals | None:
         """Those of a function; None where this process does not run it."""
@@ -69,6 +71,7 @@ class Members:
     ) -> None:
         self._store, self._clock, self.owner, self._seconds = store, clock, owner, seconds
         self._functions = dict.fromkeys(functions)
+        self._stopped: dict[str, str] = {}
         self._vitals = vitals
         self._told: dict[str, Vitals] = {}
         self._measured, self._done = 0.0, dict[str, int]()
@@ -121,7 +124,8 @@ class Members:
         now = self._clock.now()
         self._since = self._since or now
         told = self._look()
-        member = Member(self._since, now + int(self._seconds * 1e6), tuple(told), tuple(told.values()))
+        until = now + int(self._seconds * 1e6)
+        member = Member(self._since, until, tuple(told), tuple(told.values()), self._stopped)
         gone = [
             Delete(MEMBERS, row.key)
             for row in await self._rows()
@@ -147,8 +151,9 @@ class Members:
         self._seen.clear()
         await self._store.commit(Batch(rows=[Delete(MEMBERS, RowKey("", self.owner))]))
 
-    async def drop(self, function: str) -> None:
-        """This process runs the function no more, though it runs others."""
+    async def drop(self, function: str, why: str) -> None:
+        """This process runs the function no more, though it runs others; `why` is for people to see."""
+        self._stopped[function] = why
         self._functions.pop(function, None)
         self._told.pop(function, None)
         await self.beat()

@@ -38,11 +38,13 @@ class Lag(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One that holds partitions of a function, or runs it: then with its vitals, as of its last heartbeat."""
+    """One that holds partitions of a function, or runs it: then with its vitals, as of its last heartbeat. `stopped`
+    says why it runs it no more."""
 
     owner: str
     partitions: int
     vitals: Vitals | None
+    stopped: str = ""
 
 
 class Standing(NamedTuple):
@@ -63,7 +65,8 @@ async def standings(store: Store, functions: Iterable[View | Effect], now: int) 
     1970."""
     running = await members(store, now)
     known: dict[str, View | Effect | None] = {one.name: one for one in functions}
-    known.update(dict.fromkeys(sorted({name for one in running.values() for name in one.functions} - known.keys())))
+    told = {name for one in running.values() for name in (*one.functions, *one.stopped)}
+    known.update(dict.fromkeys(sorted(told - known.keys())))
     return [await _standing(store, name, one, running, now) for name, one in known.items()]
 
 
@@ -73,13 +76,17 @@ async def _standing(
     held = await checkpoints(store, name)
     holders = Counter(one.owner for one in held.values() if one.owner and one.until > now)
     vitals = {owner: found for owner, member in running.items() if (found := member.vitals_of(name)) is not None}
+    stopped = {owner: member.stopped[name] for owner, member in running.items() if name in member.stopped}
     return Standing(
         name,
         min((one.position for one in held.values()), default=None),
         await _lag(store, function, held, now) if function is not None else None,
         await _count(store, Range(low=f"{name}/", high=f"{name}/~", limit=limits.PAGE), _waits),
         await _count(store, Range(index="dead", low=f"{name}/", high=f"{name}/~", limit=limits.PAGE), lambda _: True),
-        [Process(owner, holders[owner], vitals.get(owner)) for owner in sorted({*holders, *vitals})],
+        [
+            Process(owner, holders[owner], vitals.get(owner), stopped.get(owner, ""))
+            for owner in sorted({*holders, *vitals, *stopped})
+        ],
         len(ALL) - holders.total(),
     )
 

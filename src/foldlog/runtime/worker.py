@@ -207,17 +207,17 @@ class Runner:
 
     async def _fail(self, failure: BaseException) -> None:
         self.failure = failure
-        name = self.function.name
+        name, why = self.function.name, _said(failure)
         log.critical(
             "%s: stopped for good, until this process starts anew: %s",
             name,
-            _said(failure),
+            why,
             exc_info=failure,
             extra={"function": name},
         )
         self.progress.pulse()
         try:
-            await self._members.drop(self.function.name)
+            await self._members.drop(name, inbox.told(why.partition("\n")[0])[: limits.STOPPED_CHARS])
         except FoldlogError as error:  # then its leases run out, and the others count it out by that
             log.warning("still counted as a member", extra={"function": self.function.name, "error": error.message})
 
