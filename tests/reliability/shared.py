@@ -136,6 +136,11 @@ class Workers:
             self.running[name].send_signal(signal.SIGCONT)
             await asyncio.sleep(0.01)
 
+    def said(self) -> str:
+        """The last of what the processes logged, but for attempts that failed on purpose."""
+        told = [line for line in self.errors.read_text().splitlines() if "attempt failed" not in line]
+        return "\n".join(told[-20:])
+
     def lines(self) -> list[list[str]]:
         """The effects outside, in order; a line that a kill cut is left out."""
         found = [line.split() for line in self.world.read_text().splitlines()]
@@ -179,9 +184,10 @@ async def holders(app: App, function: str) -> Counter[str]:
 async def until(app: App, function: str, holds: Callable[[Counter[str]], bool], timeout: float = 60) -> float:
     """Seconds until those who hold the function are as they should be."""
     began = time.monotonic()
-    async with asyncio.timeout(timeout):
-        while not holds(await holders(app, function)):
-            await app.system.store.wait(None, limits.WATCH_MAX)
+    while not holds(found := await holders(app, function)):
+        if time.monotonic() - began > timeout:
+            raise AssertionError(f"after {timeout} seconds {function} is held by {dict(found)}")
+        await app.system.store.wait(None, limits.WATCH_MAX)
     return time.monotonic() - began
 
 

@@ -44,6 +44,9 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
             sending.cancel()
             with suppress(asyncio.CancelledError):
                 await sending
+    except AssertionError as error:
+        error.add_note(workers.said())
+        raise
     finally:
         workers.end_all()
     figures, faults = await _compare(workers)
