@@ -60,7 +60,8 @@ def numbers(row: list[int] | None, event: Counted) -> list[int]:
     return [*(row or [])[-4:], event.number]
 
 
-@handler("effects", retry=Backoff(attempts=50, first=0.001, ceiling=0.01))
+# No breaker: the first attempts at many keys fail on purpose, and a breaker's probes are no attempts.
+@handler("effects", retry=Backoff(attempts=50, first=0.001, ceiling=0.01), breaker=None)
 async def effects(event: Recorded[Counted], ctx: Context) -> list[Send]:
     """Leaves one line outside for every effect; every seventh number fails once before it works."""
     if event.data.number % 7 == 0 and ctx.attempt == 1:
