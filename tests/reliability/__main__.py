@@ -25,7 +25,7 @@ CHECKS: dict[str, Callable[[Path], Result]] = {
     "rebuild-live": lambda folder: rebuilds.measure_rebuild(folder, 1_000_000),
     "restart": lambda folder: restarts.restart(folder, 1_000_000),
     "real-logs": reallogs.real_logs,
-    "seeds": lambda folder: seeds.simulate(folder, 5_000),
+    "seeds": lambda folder: seeds.simulate(folder, 100_000),
 }
 
 
