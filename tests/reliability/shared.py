@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from foldlog import App, Context, Recorded, handler, limits
 from foldlog.flow.lease import CHECKPOINTS, checkpoints
@@ -130,6 +131,8 @@ class Workers:
         again = 0
         while True:
             self.running[name].send_signal(signal.SIGSTOP)
+            # All of its threads stand still by then; before, one could yet take the lock.
+            await asyncio.to_thread(os.waitid, os.P_PID, self.running[name].pid, os.WSTOPPED)
             if await asyncio.to_thread(_writable, self.path):
                 return again
             again += 1
@@ -166,11 +169,16 @@ class Workers:
 
 
 def _writable(path: Path) -> bool:
-    """Whether anybody can write: others' commits end within milliseconds."""
-    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as conn:
+    """Whether anybody can write: others' commits end within milliseconds.
+
+    By the engine's own SQLite: a second copy of it in this process, as Python's is, would drop the locks of the first
+    when it closes the file (https://sqlite.org/howtocorrupt.html, 2.2.1).
+    """
+    with closing(apsw.Connection(str(path))) as conn:
+        conn.set_busy_timeout(1_000)
         try:
             conn.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
+        except apsw.BusyError:
             return False
         conn.execute("ROLLBACK")
         return True
