@@ -40,9 +40,13 @@ def checkpoint_key(function: str, partition: int) -> RowKey:
     return RowKey("", f"{function}/{partition:02d}")
 
 
+def _keys(function: str) -> dict[RowKey, int]:
+    return {checkpoint_key(function, number): number for number in ALL}
+
+
 async def checkpoints(store: Store, function: str) -> dict[int, Checkpoint]:
     """The checkpoints of a function's partitions as anybody may read them; empty before its first run."""
-    keys = {checkpoint_key(function, number): number for number in ALL}
+    keys = _keys(function)
     found = await store.get(CHECKPOINTS, list(keys))
     return {keys[key]: decode(row) for key, row in found.items()}
 
@@ -107,7 +111,7 @@ class Lease:
 
     def __init__(self, store: Store, clock: Clock, function: str, owner: str, seconds: float = limits.LEASE) -> None:
         self._store, self._clock, self.function, self._owner, self._seconds = store, clock, function, owner, seconds
-        self._keys = {checkpoint_key(function, number): number for number in ALL}
+        self._keys = _keys(function)
         self._held: dict[int, _Held] = {}
         self._seen: dict[int, _Seen] = {}
         self._turn = asyncio.Lock()
