@@ -22,6 +22,10 @@ def begun(system, effect):
     return lease, asyncio.Event(), Deliver(lanes)
 
 
+async def run(work, system, effect, stop):
+    await work.run(lambda after, until: follow(system.store, effect.query, after, until, 0.01), stop)
+
+
 async def taken(lease, partitions):
     await lease.look()
     return await lease.take(partitions, 0)
@@ -47,9 +51,7 @@ def test_partitions_that_join_while_others_are_still_loaded_miss_no_event(site):
             app.link.scan = slow
             lease, stop, work = begun(system, effect)
             assert await taken(lease, range(5))
-            running = asyncio.create_task(
-                work.run(lambda after, until: follow(system.store, effect.query, after, until, 0.01), stop)
-            )
+            running = asyncio.create_task(run(work, system, effect, stop))
             await turns()
             assert await taken(lease, range(5, 8))
             second = asyncio.create_task(work.join(range(5, 8)))
@@ -92,9 +94,7 @@ def test_partitions_that_leave_while_they_are_loaded(site):
             app.link.scan = slow
             lease, stop, work = begun(system, effect)
             assert await taken(lease, range(5))
-            running = asyncio.create_task(
-                work.run(lambda after, until: follow(system.store, effect.query, after, until, 0.01), stop)
-            )
+            running = asyncio.create_task(run(work, system, effect, stop))
             await turns()
             leaving = asyncio.create_task(work.leave([0]))
             await turns()
@@ -130,9 +130,7 @@ def test_partitions_that_join_a_run_that_has_lost_a_lease_meanwhile(site):
             lease, stop, work = begun(system, effect)
             assert await taken(lease, range(15))
             gate.set()
-            running = asyncio.create_task(
-                work.run(lambda after, until: follow(system.store, effect.query, after, until, 0.01), stop)
-            )
+            running = asyncio.create_task(run(work, system, effect, stop))
             await until(lambda: work.settled(0))
             assert await taken(lease, [15])
             await app.send(account, "2", Open("x"))
