@@ -190,7 +190,7 @@ class Lease:
         if checkpoint.owner in {"", self._owner}:
             return _NOBODY  # ours, but from a run that is over: to be taken like any other
         # A row that nobody renews is free by this process's own monotonic clock, too, whatever clocks say.
-        left = min((checkpoint.until - now) / 1e6, since + self._seconds - here)
+        left = min((checkpoint.until - now) / 1e6, self._seconds - (here - since))
         return Holder(checkpoint.owner, max(0.0, left))
 
     async def take(self, partitions: Iterable[int], first: int) -> bool:

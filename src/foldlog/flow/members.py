@@ -176,7 +176,7 @@ class Members:
         name, now = row.key.key, asyncio.get_running_loop().time()
         if name not in self._seen or self._seen[name][0] != row.version:
             self._seen[name] = row.version, now
-        return min((member.until - self._clock.now()) / 1e6, self._seen[name][1] + self._seconds - now)
+        return min((member.until - self._clock.now()) / 1e6, self._seconds - (now - self._seen[name][1]))
 
     async def _rows(self) -> list[Row]:
         rows, _ = await self._store.scan(MEMBERS, Range(limit=limits.MEMBERS))
