@@ -167,8 +167,9 @@ class Lease:
         for key, row in found.items():
             number = self._keys[key]
             seen = before.get(number)
-            since = seen.since if seen is not None and seen.version == row.version else here
-            self._seen[number] = _Seen(row.version, self._checked(decode(row)), since)
+            if seen is None or seen.version != row.version:
+                seen = _Seen(row.version, self._checked(decode(row)), here)
+            self._seen[number] = seen
         now = self._clock.now()
         return {number: self._holder(number, now, here) for number in ALL}
 
