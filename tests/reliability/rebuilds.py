@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from foldlog import App, Decider, Recorded, command, event, handler, projection
+from foldlog import App, Decider, Recorded, command, event, handler, limits, projection
 from foldlog.flow import serving
 from foldlog.flow.difference import differences
 from foldlog.model.message import Draft, Meta, encode_meta
@@ -63,9 +63,9 @@ async def receipts(event: Recorded[Paid]) -> None:
         file.write(f"{event.id}\n")
 
 
-def make(url: str, view: Any = second, *more: Any) -> App:
-    """The app with one version of the view; the lease is short, so that a killed owner's build goes on soon."""
-    return App(url, [till, view, *more], lease=0.3)
+def make(url: str, view: Any = second, *more: Any, lease: float = limits.LEASE) -> App:
+    """The app with one version of the view."""
+    return App(url, [till, view, *more], lease=lease)
 
 
 async def fill(url: str, events: int) -> None:
@@ -183,7 +183,11 @@ def _child(role: str, *arguments: str) -> subprocess.Popen[str]:
 
 async def build(url: str, rate: str, version: str = "2") -> None:
     """Build a version; says when it has begun and when it is built."""
-    async with make(url, projection("tills", version=int(version))(fold)).open(functions=False) as app:
+    lease = limits.LEASE
+    if int(rate):  # it will be killed: what it has done is stored often, and its lease runs out soon
+        lease, limits.REBUILD_STORE, limits.REBUILD_STORE_LIVE = 0.3, 0.02, 0.02
+    part = projection("tills", version=int(version))(fold)
+    async with make(url, part, lease=lease).open(functions=False) as app:
         os.write(1, b"open\n")
         await build_view(app.system, app.system.views["tills"], asyncio.Event(), int(rate) or None, lambda _: None)
         os.write(1, b"built\n")

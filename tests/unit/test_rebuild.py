@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from foldlog import handler
+from foldlog import handler, limits
 from foldlog.flow import serving
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.partition import ALL
@@ -17,9 +17,15 @@ from tests.unit.site import crash_at, kill, settled_or_dead
 from tests.unit.view_versions import all_rows, doubled, filled, manual
 
 
+def in_small_steps(monkeypatch):
+    """Pages of two events, each stored at once, with every checkpoint."""
+    for name, value in (("LEAST", 2), ("MEASURE", 0.0), ("STORE", 0.0), ("STORE_LIVE", 0.0)):
+        monkeypatch.setattr(f"foldlog.limits.REBUILD_{name}", value)
+    monkeypatch.setattr("foldlog.limits.CHECKPOINT", 0.0)
+
+
 def test_a_build_that_dies_at_any_commit_goes_on(site, clock, monkeypatch):
-    monkeypatch.setattr("foldlog.limits.REBUILD_LEAST", 2)
-    monkeypatch.setattr("foldlog.limits.REBUILD_MEASURE", 0.0)
+    in_small_steps(monkeypatch)
     died, positions = [], [0]
 
     async def main():
@@ -45,7 +51,7 @@ def test_a_build_that_dies_at_any_commit_goes_on(site, clock, monkeypatch):
             assert (await serving.versions(app.system.store, "balances"))[1].built
 
     asyncio.run(main())
-    assert True in died
+    assert died.count(True) > 12
     assert positions == sorted(positions)
 
 
@@ -71,7 +77,7 @@ def test_handlers_run_for_nothing_old(site):
 
 
 def test_a_build_of_its_own_stops_and_goes_on(site, monkeypatch):
-    monkeypatch.setattr("foldlog.limits.REBUILD_LEAST", 2)
+    in_small_steps(monkeypatch)
     told = []
 
     async def main():
@@ -79,7 +85,7 @@ def test_a_build_of_its_own_stops_and_goes_on(site, monkeypatch):
         app = site.app([account, doubled])
         async with app.open(functions=False):
             system, stop = app.system, asyncio.Event()
-            app.link.after = lambda link, batch: stop.set() if link.commits == 4 else None
+            app.link.after = lambda link, batch: stop.set() if link.commits == 40 else None
             view = system.views["balances"]
             assert not await build_view(system, view, stop, 1_000_000, told.append)
             half = await serving.progress(system.store, "balances", 2)
@@ -124,25 +130,44 @@ def test_a_build_takes_over_from_a_dead_process_whose_clock_was_ahead(site, cloc
     asyncio.run(main())
 
 
-def test_the_pace_makes_room_for_those_who_write():
+def test_a_build_that_stores_apart_makes_room_for_those_who_write():
     pace = Pace(shared=False)
-    least = pace.limit
+    least = pace.rows
     for _ in range(20):
-        assert pace.rest(pace.limit, 100, pace.limit * 1e-6, 0.0) == 0
-    assert pace.limit > 10 * least
-    rests = [pace.rest(pace.limit, 101 + number, pace.limit * 1e-5, 0.5) for number in range(20)]
-    assert all(rest > 0 for rest in rests)
-    assert pace.limit * 1e-5 == pytest.approx(0.005, rel=0.1)
-    assert pace.rest(pace.limit, 121, 0.005, 1.0) > 0
-    assert pace.rest(pace.limit, 121, 0.005, 9.0) == 0
+        assert pace.folded(pace.limit, 100, pace.limit * 1e-6, 0.0, stored=False) == 0
+        assert pace.stored(pace.rows, pace.rows * 1e-6) == 0
+    assert (pace.limit, pace.rows) == (limits.PAGE_MAX, limits.REBUILD_ROWS)
+    for number in range(20):
+        assert pace.folded(pace.limit, 101 + number, pace.limit * 1e-5, 0.5, stored=False) == 0
+        assert pace.stored(pace.rows // 16, pace.rows // 16 * 1e-5) > 0
+    assert pace.limit == limits.PAGE_MAX
+    assert pace.rows / 16 * 1e-5 == pytest.approx(limits.REBUILD_COMMIT_LIVE, rel=0.1)
+    assert pace.stored(100, 9.0) == limits.REBUILD_REST
+    for _ in range(20):
+        pace.folded(pace.limit, 120, 0.001, 9.0, stored=False)
+        assert pace.stored(pace.rows, 0.5) == 0
+    assert pace.rows > least
+
+
+@pytest.mark.parametrize(("shared", "stored"), [(True, False), (False, True)])
+def test_a_build_that_holds_others_up_folds_in_short_slices(shared, stored):
+    pace = Pace(shared=shared)
+    for number in range(40):
+        assert pace.folded(pace.limit, 101 + number, pace.limit * 1e-5, 0.5, stored=stored) > 0 or not number
+    assert pace.limit * 1e-5 == pytest.approx(limits.REBUILD_SLICE_LIVE, rel=0.1)
+    assert pace.folded(pace.limit, 140, 0.005, 1.0, stored=stored) > 0
+    assert pace.folded(pace.limit, 140, 0.005, 9.0, stored=stored) == 0
 
 
 def test_a_slow_rate_makes_short_pages_so_that_no_rest_is_long():
     pace = Pace(shared=False, rate=10)
     assert pace.limit == 10
-    assert pace.rest(10, 1, 0.25, 0.0) == 0.75
+    assert pace.folded(10, 1, 0.25, 0.0, stored=False) == 0.75
     assert Pace(shared=False, rate=1).limit == 1
+
+
+def test_a_build_that_serves_too_lets_its_tasks_come_on():
     shared = Pace(shared=True)
     for _ in range(20):
-        shared.rest(shared.limit, 1, shared.limit * 1e-6, 0.0)
-    assert shared.limit == 4_096
+        assert shared.folded(shared.limit, 1, shared.limit * 1e-5, 0.0, stored=False) == 0
+    assert shared.limit * 1e-5 == pytest.approx(limits.REBUILD_SLICE, rel=0.1)

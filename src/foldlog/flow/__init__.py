@@ -9,6 +9,7 @@ members     which processes run a function, and how it does there: their heartbe
 lease       who holds a partition, and up to where it came: the checkpoint's row
 index       how a field of a row stands in an index
 view        a projection made ready: its table, its codec, its events
+inline      rows that who sends commits with the events
 project     pages folded into rows, committed together with the checkpoint
 stale       which rows lack an event, because their fold failed
 serving     which version of a view is read: the pointer, the switch, and taking it back

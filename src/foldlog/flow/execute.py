@@ -11,7 +11,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Unavailable, Undecodable
-from foldlog.flow.project import inline_changes
+from foldlog.flow.inline import inline_changes
 from foldlog.flow.serving import Serving
 from foldlog.flow.state import Decision, Loaded, States
 from foldlog.flow.view import View

@@ -2,62 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from foldlog import limits
 from foldlog.errors import Corrupt, TooLarge, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.lease import Lease
-from foldlog.flow.partition import partition_of
+from foldlog.flow.partition import ALL, partition_of
 from foldlog.flow.stale import mark
 from foldlog.flow.subscribe import Fed, Feed, Progress
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
-from foldlog.model.message import Draft, Recorded
-from foldlog.model.query import Query
+from foldlog.model.message import Recorded
 from foldlog.ports.store import Delete, Put, RowChange, RowKey, Store
 
 log = logging.getLogger("foldlog.project")
-
-
-async def inline_changes(
-    store: Store,
-    views: Iterable[View],
-    tenant: str,
-    stream: str,
-    version: int,
-    events: Sequence[Any],
-    drafts: Sequence[Draft],
-) -> list[RowChange]:
-    """The rows of inline views after `events`, guarded by their versions, for the commit that appends the events.
-
-    A row that lags behind the stream (events imported, or older than the view) first takes what it has missed. An
-    exception of the fold goes to the sender, and nothing is stored.
-    """
-    changes: list[RowChange] = []
-    new_version = version + len(drafts)
-    for view in views:
-        types = view.takes.types
-        wanted = [(number, event) for number, event in enumerate(events, version + 1) if type(event) in types]
-        if not wanted:
-            continue
-        key = RowKey(tenant, stream.partition("-")[2])
-        row = (await store.get(view.table, [key])).get(key)
-        value, at = view.decode(row), row.position if row else 0
-        fold = view.projection.fold
-        while at < version:
-            page = await store.read(Query(stream=stream, tenant=tenant), at, limits.PAGE_MAX)
-            for missed in page.events:
-                if view.concerns(missed) and missed.version <= version:
-                    value = fold(value, missed.data)
-            at = page.events[-1].version if page.more else version
-        for _, event in wanted:
-            value = fold(value, event)
-        # A tombstone carries the version of the last event that it is made of: there the follower removes it.
-        upto = wanted[-1][0] if value is None else new_version
-        changes.append(view.change(key, value, upto, row.version if row else 0))
-    return changes
 
 
 class _Held:
@@ -67,6 +27,22 @@ class _Held:
 
     def __init__(self, value: Any, position: int, version: int) -> None:
         self.value, self.position, self.version = value, position, version
+
+
+class _Unstored:
+    """What is folded of one partition and not stored yet."""
+
+    __slots__ = ("gone", "letters", "parked", "rows", "stale")
+
+    def __init__(self) -> None:
+        self.rows: dict[RowKey, Recorded[Any]] = {}  # with the last event that went into each
+        self.gone: dict[RowKey, Delete] = {}  # tombstones that have served
+        self.letters: list[Put] = []
+        self.stale: dict[RowKey, Put] = {}
+        self.parked: set[RowKey] = set()
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.gone) + len(self.letters)
 
 
 class Project:
@@ -79,17 +55,24 @@ class Project:
         self, store: Store, view: View, clock: Clock, lease: Lease, progress: Progress, level: int = logging.ERROR
     ) -> None:
         self._store, self._view, self._clock, self._lease, self._progress = store, view, clock, lease, progress
-        self._level, self._stale = level, dict[RowKey, Put]()
+        self._level = level
         self._told = -1
         self._held: dict[RowKey, _Held] = {}
         self._parked: set[RowKey] = set()
-        self._letters: list[Put] = []
-        self._touched: set[int] = set()
+        self._unstored = {place: _Unstored() for place in ALL}
+        self._folded: dict[int, int] = {}
         self._worked = 0
         self._one = asyncio.Lock()
         self._turn = asyncio.Event()
+        self.keeps = not view.inline  # the senders write inline rows too: what is kept of them may be out of date
+        """Whether what is folded may wait to be stored with more."""
         self.seen: dict[int, int] = {}
-        """Up to where each partition has come, which may be further than its checkpoint says."""
+        """Up to where each partition's rows are stored, which may be further than its checkpoint says."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows and letters that are folded and not stored yet."""
+        return sum([len(one) for one in self._unstored.values()])
 
     def settled(self, head: int) -> bool:
         """Whether everything up to `head` is folded."""
@@ -124,14 +107,15 @@ class Project:
                 if item.key:  # an event whose key could not be told parks no row
                     self._parked.add(RowKey(item.tenant, item.key))
             self.seen.update((number, self._lease.position(number)) for number in partitions)
+            self._folded.update((number, self.seen[number]) for number in partitions)
             self._turn.set()
 
     async def leave(self, partitions: Sequence[int]) -> dict[int, int]:
         """Work on these partitions no more; returns up to where each has come, for its next owner."""
         async with self._one:
-            self._held.clear()
             self._parked = {key for key in self._parked if partition_of(*key) not in partitions}
             seen = {number: self.seen.pop(number) for number in partitions}
+            self._again()
         self._progress.pulse()
         return seen
 
@@ -146,93 +130,124 @@ class Project:
                 await self._lease.commit([], late)
 
     async def page(self, fed: Fed) -> None:
-        """Fold a page and commit its rows with their checkpoints. Errors: `Conflict` when a lease was lost."""
-        if not fed.events:
-            self._see(fed.upto)
-            if lagging := self._lease.lagging(self.seen):
-                await self._lease.commit([], {one: self.seen[one] for one in lagging})
-            return
-        parked = set(self._parked)
+        """Fold a page and, unless it may be kept, commit its rows with their checkpoints. Errors: `Conflict` when a
+        lease was lost."""
+        alone = not self.waiting
         try:
-            await self._store_page(await self._changes(fed.events), fed.upto)
+            await self._fold(fed.events)
+            self._see(fed.upto)
+            if not (fed.kept and self.keeps):
+                await self._commit(self._folded)
+            elif late := self._lease.lagging(self.seen):
+                await self._lease.commit([], {one: self.seen[one] for one in late})
         except TooLarge as error:
-            # More rows than one commit takes, and nothing was stored: half of the page, then the other half.
-            self._parked = parked
-            self._held.clear()
-            await self._in_parts(fed, error)
+            if alone:
+                await self._in_parts(fed, error)
+            else:
+                self._keep_no_more()
         except BaseException:
-            self._held.clear()
+            self._drop()
             raise
 
+    async def store(self, partition: int) -> int:
+        """Store what is kept of a partition, with its checkpoint; returns how much it was. One that was let go has
+        nothing. Errors: `Conflict` when its lease was lost."""
+        async with self._one:
+            count = len(self._unstored[partition])
+            try:
+                await self._commit({one: at for one, at in self._folded.items() if one == partition})
+            except TooLarge:
+                self._keep_no_more()
+            except BaseException:
+                self._drop()
+                raise
+        return count
+
+    async def _commit(self, positions: Mapping[int, int]) -> None:
+        """Commit what is kept of some partitions, and the checkpoints of those for which that is due."""
+        changes = [change for place in positions for change in self._changes(self._unstored[place])]
+        written = {place for place in positions if self._unstored[place]}.union(self._lease.lagging(positions))
+        if written:
+            await self._lease.commit(changes, {place: positions[place] for place in written})
+        self.seen.update(positions)
+        self._unstored.update((place, _Unstored()) for place in written)
+        if not self.waiting:
+            self._progress.done += self._worked
+            self._worked = 0
+            self._forget_some()
+
+    def _see(self, upto: int) -> None:
+        self._folded = {one: max(at, upto) for one, at in self._folded.items()}
+
+    def _drop(self) -> None:
+        """Whatever is folded and not stored will be folded again."""
+        self._held.clear()
+        self._parked = self._parked.difference(*(one.parked for one in self._unstored.values()))
+        self._unstored = {place: _Unstored() for place in ALL}
+        self._folded = dict(self.seen)
+        self._worked = 0
+
+    def _again(self) -> None:
+        self._drop()
+        self._turn.set()
+
+    def _keep_no_more(self) -> None:
+        """One commit does not take what is kept: from now on each page is stored, and halved where that is too much."""
+        self.keeps = False
+        self._again()
+
     async def _in_parts(self, fed: Fed, error: TooLarge) -> None:
+        """More rows than one commit takes, and nothing was stored: half of the page, then the other half."""
         events, half = fed.events, len(fed.events) // 2
+        # Of the partitions that an event was too large for: a single one's letter is theirs.
+        place = next(one for one, unstored in self._unstored.items() if unstored)
+        self._drop()
         if half:
             await self.page(Fed(events[:half], events[half - 1].position))
             await self.page(Fed(events[half:], fed.upto))
         else:
-            self._letters, self._stale, self._worked = [], {}, 0
-            place = min(self._touched)  # of the partitions that this event was too large for: the letter is theirs
-            self._touched = {place}
-            letter = self._park(self._row_of(events[0]), events[0], error, place)
-            await self._store_page([letter, *self._stale.values()], fed.upto)
+            self._park(self._row_of(events[0]), events[0], error, place)
+            self._see(fed.upto)
+            await self._commit(self._folded)
 
-    async def _store_page(self, changes: list[RowChange], upto: int) -> None:
-        seen = {one: max(at, upto) for one, at in self.seen.items()}
-        if written := self._touched.union(self._lease.lagging(seen)):
-            await self._lease.commit(changes, {one: seen[one] for one in written})
-        self.seen = seen
-        self._progress.done += self._worked
-
-    def _see(self, upto: int) -> None:
-        self.seen = {one: max(at, upto) for one, at in self.seen.items()}
-
-    async def _changes(self, events: Sequence[Recorded[Any]]) -> list[RowChange]:
-        self._letters, self._stale = [], {}
-        self._touched = set()
+    async def _fold(self, events: Sequence[Recorded[Any]]) -> None:
         work = self._addressed(events)
         await self._fetch(work)
-        changes: dict[RowKey, RowChange] = {}
-        dirty: dict[RowKey, tuple[Recorded[Any], int]] = {}
-        view, held = self._view, self._held
+        view, held, parked, unstored = self._view, self._held, self._parked, self._unstored
+        rows = {place: one.rows for place, one in unstored.items()}
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
         for key, event, data, place, fault in work:
-            if key in self._parked:
+            if key in parked:
                 continue
             if fault is not None:
-                self._letters.append(self._park(key, event, fault, place))
+                self._park(key, event, fault, place)
                 continue
             row = held[key]
             if inline and row.position >= event.version:
                 if row.value is None and row.version and row.position == event.version:
-                    changes[key] = Delete(view.table, key, row.version)
-                    self._touched.add(place)
+                    unstored[place].gone[key] = Delete(view.table, key, row.version)
                 continue
             try:
                 row.value = fold(row.value, event if recorded else data)
             except Exception as error:
-                self._letters.append(self._park(key, event, error, place))
+                self._park(key, event, error, place)
                 continue
             row.position = event.version if inline else event.position
-            dirty[key] = event, place
-        for key, (event, place) in dirty.items():
+            rows[place][key] = event
+        # Nothing that was parked or failed counts as done.
+        self._worked += len(work) if not parked else sum([not (one.fault or one.key in parked) for one in work])
+
+    def _changes(self, unstored: _Unstored) -> list[RowChange]:
+        view, held = self._view, self._held
+        changes: dict[RowKey, RowChange] = {**unstored.gone}
+        for key, event in unstored.rows.items():
             row = held[key]
-            self._touched.add(place)
             try:
-                changes[key] = view.change(key, row.value, row.position, row.version if inline else None)
+                changes[key] = view.change(key, row.value, row.position, row.version if view.inline else None)
             except Exception as error:
                 if key not in self._parked:
-                    self._letters.append(self._park(key, event, error, place))
-                continue
-            row.version += 1
-        self._worked = self._right(work)
-        self._forget_some()
-        return [*changes.values(), *self._letters, *self._stale.values()]
-
-    def _right(self, work: Sequence["_Work"]) -> int:
-        """How much of it went right."""
-        if not (self._letters or self._parked):
-            return len(work)
-        return sum([not (one.fault or one.key in self._parked) for one in work])
+                    self._park(key, event, error, partition_of(*key))
+        return [*changes.values(), *unstored.letters, *unstored.stale.values()]
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         """What there is to fold, in order; not what is another owner's, or was seen before."""
@@ -240,7 +255,7 @@ class Project:
 
     def _by_stream(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
-        seen, decoded = self.seen, not self._view.takes.recorded
+        seen, decoded = self._folded, not self._view.takes.recorded
         for event in events:
             key = RowKey(event.tenant, event.key)
             place = partition_of(*key)
@@ -257,7 +272,7 @@ class Project:
 
     def _by_key(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
         work: list[_Work] = []
-        view, seen = self._view, self.seen
+        view, seen = self._view, self._folded
         decoded = not (view.takes.recorded and view.by_envelope)
         for event in events:
             data, fault = None, None
@@ -289,18 +304,19 @@ class Project:
                 value = self._view.decode(row)
             except Undecodable as error:
                 if key not in self._parked:
-                    self._letters.append(self._park(key, event, error, place))
+                    self._park(key, event, error, place)
                 continue
             self._held[key] = _Held(value, row.position if row else 0, row.version if row else 0)
 
-    def _park(self, key: RowKey, event: Recorded[Any], error: Exception, place: int) -> Put:
+    def _park(self, key: RowKey, event: Recorded[Any], error: Exception, place: int) -> None:
+        unstored = self._unstored[place]
         if key.key:
             self._parked.add(key)
-        self._touched.add(place)
+            unstored.parked.add(key)
         self._progress.failed += 1
-        index = sum(letter.position == event.position for letter in self._letters)
+        index = sum(letter.position == event.position for letter in unstored.letters)
         row_mark = mark(self._view.name, key, event.position)
-        self._stale[row_mark.key] = row_mark
+        unstored.stale[row_mark.key] = row_mark
         log.log(
             self._level,
             "%s failed on %s@%d: %r; its row %r is parked, and stale until the projection gets a new version",
@@ -311,7 +327,7 @@ class Project:
             key.key,
             extra={"function": self._view.name, "key": key.key, "position": event.position, "error": repr(error)},
         )
-        return inbox.Item(
+        letter = inbox.Item(
             self._view.name,
             event.position,
             index,
@@ -328,6 +344,7 @@ class Project:
             event_id=event.id,
             partition=place,
         ).put()
+        unstored.letters.append(letter)
 
     def _forget_some(self) -> None:
         if len(self._held) > limits.ROW_CACHE:

@@ -5,10 +5,9 @@ It is the same fold under the same lease as afterwards, so a build that was stop
 
 import asyncio
 import logging
-import time
+import math
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -16,56 +15,63 @@ from foldlog import limits
 from foldlog.errors import Conflict, Misconfigured, Unavailable
 from foldlog.flow import serving
 from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.partition import ALL
 from foldlog.flow.project import Project
 from foldlog.flow.serving import Serving
 from foldlog.flow.subscribe import Fed, follow
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock
-from foldlog.model.message import Recorded
 from foldlog.ports.store import Batch, Store
 
 log = logging.getLogger("foldlog.rebuild")
 
 
 class Pace:
-    """How large the next page is, and how long to rest before it.
+    """How many events the next page has, how many rows wait to be stored, and how long to rest after either.
 
-    Live traffic is told by the safe head: it rises between two pages. Then pages are short and every one is followed by
-    as long a rest, so that commits of any process find the store, and this process's tasks the interpreter, free.
-    `shared`: this process serves as well, so pages stay short even when nothing is written. `rate` is the most events a
-    second.
+    Live traffic is told by the safe head: it rises between two pages. Then whatever holds the store is short and
+    followed by as long a rest, so that commits of any process find it free; and where this process serves, too
+    (`shared`), so are its folds, so that its tasks find the interpreter free. `rate` is the most events a second.
     """
 
     def __init__(self, *, shared: bool, rate: int | None = None) -> None:
         self._shared, self._rate = shared, rate
         self._head: int | None = None
-        self._live_until = 0.0
+        self._live, self._live_until = False, 0.0
         self._limit = limits.REBUILD_LEAST
+        self.rows = limits.REBUILD_ROWS_LEAST
+        """So many rows are stored once they wait …"""
+        self.wait = limits.REBUILD_STORE
+        """… or so many seconds after the last time."""
 
     @property
     def limit(self) -> int:
         """Events of the next page; with a rate never more than one rest allows for."""
         return self._limit if self._rate is None else max(1, min(self._limit, int(self._rate * limits.REBUILD_REST)))
 
-    def rest(self, events: int, head: int, took: float, now: float) -> float:
-        """Seconds to rest after a page of `events` that `took` seconds and saw the safe head at `head`."""
+    def folded(self, events: int, head: int, took: float, now: float, *, stored: bool) -> float:
+        """Seconds to rest after a page of `events` that `took` seconds and saw the safe head at `head`. `stored`: its
+        rows were written with it."""
         if self._head is not None and head > self._head:
             self._live_until = now + limits.REBUILD_CALM
-        self._head = head
-        live = now < self._live_until
-        if live:
-            target, most = limits.REBUILD_SLICE_LIVE, limits.FOLD_PAGE
-        elif self._shared:
-            target, most = limits.REBUILD_SLICE, limits.FOLD_PAGE
-        else:
-            target, most = limits.REBUILD_SLICE_ALONE, limits.REBUILD_READS * limits.PAGE_MAX
+        self._head, self._live = head, now < self._live_until
+        self.wait = limits.REBUILD_STORE_LIVE if self._live else limits.REBUILD_STORE
+        gentle = self._live and (self._shared or stored)
+        target = limits.REBUILD_SLICE_LIVE if gentle else limits.REBUILD_SLICE if self._shared else math.inf
         if events:
-            fitting = int(events * target / max(took, 1e-6)) if events >= self.limit else self._limit
-            self._limit = max(limits.REBUILD_LEAST, min(fitting, 2 * self._limit, most))
-        rest = took * limits.REBUILD_RESTS if live else 0.0
+            fitting = events * target / max(took, 1e-6) if events >= self.limit else self._limit
+            self._limit = int(max(limits.REBUILD_LEAST, min(fitting, 2 * self._limit, limits.PAGE_MAX)))
+        rest = took * limits.REBUILD_RESTS if gentle else 0.0
         if self._rate is not None:
             rest = max(rest, events / self._rate - took)
         return min(rest, limits.REBUILD_REST)
+
+    def stored(self, rows: int, took: float) -> float:
+        """Seconds to rest after a commit of so many rows of one partition, which `took` seconds."""
+        fitting = rows * limits.REBUILD_COMMIT_LIVE / max(took, 1e-6) * len(ALL) if self._live else math.inf
+        if rows:
+            self.rows = int(max(limits.REBUILD_ROWS_LEAST, min(fitting, 2 * self.rows, limits.REBUILD_ROWS)))
+        return min(took * limits.REBUILD_RESTS, limits.REBUILD_REST) if self._live else 0.0
 
 
 async def claim(store: Store, view: View, lease: Lease) -> None:
@@ -108,39 +114,41 @@ class Rebuild:
 
     async def feed(self, after: int, stop: asyncio.Event, idle: float = limits.IDLE_WAIT) -> AsyncIterator[Fed]:
         """Pages behind `after`, for the project to fold: paced until there is no more, then as they come."""
-        self._measured = after, time.monotonic()
+        stored = _now()
+        self._measured = after, stored
+        self._whole, pace = False, self._pace
         more = True
         while more and not stop.is_set():
-            began = time.monotonic()
-            events, after, more, head = await self._read(after)
-            self._whole = not more
-            yield Fed(events, after)
-            now = time.monotonic()
-            if more:
-                await self._measure(after, now)
-                await _rest(stop, self._pace.rest(len(events), head, now - began, now))
+            began = _now()
+            page = await self._store.read(self._view.query, after, pace.limit)
+            after, more = page.events[-1].position if page.more else max(after, page.head), page.more
+            self._whole = not (more or self._project.keeps)
+            yield Fed(page.events, after, kept=True)
+            now = _now()
+            rest = pace.folded(len(page.events), page.head, now - began, now, stored=not self._project.keeps)
+            if self._project.waiting >= pace.rows or now - stored > pace.wait or not more:
+                await self._write(stop)
+                stored = _now()
+            await self._measure(after, now)
+            await _rest(stop, rest)
+        self._whole = not more
+        yield Fed([], after)
         async for fed in follow(self._store, self._view.query, after, stop, idle, limits.FOLD_PAGE):
             yield fed
+
+    async def _write(self, stop: asyncio.Event) -> None:
+        """Store what is kept, a partition a commit, so that nobody else waits for all of them."""
+        for partition in ALL:
+            if stop.is_set():
+                return
+            began = _now()
+            rows = await self._project.store(partition)
+            await _rest(stop, self._pace.stored(rows, _now() - began))
 
     async def shown(self, position: int) -> None:
         """The last page is folded: where it was the last one there is, the view is built."""
         if self._whole:
             await self.caught_up(position)
-
-    async def _read(self, after: int) -> tuple[list[Recorded[Any]], int, bool, int]:
-        """The next page: its events, the position it reaches, whether there is more, and the safe head.
-
-        A large one takes several reads, for the fewer commits a row stands in, the fewer times it is written.
-        """
-        events: list[Recorded[Any]] = []
-        limit, reads = self._pace.limit, 0
-        while True:
-            page = await self._store.read(self._view.query, after, min(limit - len(events), limits.PAGE_MAX))
-            events += page.events
-            reads += 1
-            after = page.events[-1].position if page.more else max(after, page.head)
-            if not page.more or len(events) >= limit or reads == limits.REBUILD_READS:
-                return events, after, page.more, page.head
 
     async def caught_up(self, position: int) -> None:
         """The view shows everything up to `position`, a safe head: it is built, and read from now on where that is
@@ -185,6 +193,11 @@ class Rebuild:
         measured = msgspec.structs.replace(found, rate=round(rate, 1), measured=self._clock.now())
         with suppress(Conflict):  # somebody has just written it: the next measurement comes soon
             await self._store.commit(Batch(rows=[serving.version_put(self._name, measured, row)]))
+
+
+def _now() -> float:
+    """This process's own monotonic clock, which a simulation stands in for."""
+    return asyncio.get_running_loop().time()
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

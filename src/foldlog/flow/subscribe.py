@@ -11,10 +11,14 @@ from foldlog.ports.store import Store
 
 
 class Fed(NamedTuple):
-    """Events in order, and the position up to which everything that matches has now been seen."""
+    """Events in order, and the position up to which everything that matches has now been seen.
+
+    `kept`: what becomes of them need not be stored at once; the feed sees to that.
+    """
 
     events: list[Recorded[Any]]
     upto: int
+    kept: bool = False
 
 
 Feed = Callable[[int, asyncio.Event], AsyncIterator[Fed]]
