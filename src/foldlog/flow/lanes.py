@@ -5,7 +5,6 @@ first are barred. What a lane finishes is given to the committer, which marks it
 """
 
 import asyncio
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from foldlog.flow import inbox, outbox
+from foldlog.flow.alarm import Alarm
 from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.breaker import Circuit, Ticket
 from foldlog.flow.execute import Execute
@@ -22,7 +22,7 @@ from foldlog.flow.lease import Lease
 from foldlog.flow.mark import Board, Committer
 from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.partition import partition_of
-from foldlog.flow.subscribe import Progress, either
+from foldlog.flow.subscribe import Progress
 from foldlog.flow.window import Window
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded
@@ -63,9 +63,8 @@ class Lanes:
         self.group: asyncio.TaskGroup | None = None
         self._pages = Pages(effect.page)
         self._gate = Gate(effect.name, circuit, clock)
-        self._due: list[tuple[int, Lane]] = []
+        self._alarm = Alarm(clock, self._due_earlier)
         self._working: dict[Lane, Item] = {}
-        self._earlier = asyncio.Event()
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
 
     @property
@@ -80,6 +79,8 @@ class Lanes:
     def hold(self, item: Item, status: str) -> None:
         """Take what stands in a row already."""
         item.status = status
+        # No longer than its own pause: whoever wrote it may have had another clock.
+        item.due = min(item.due, self._alarm.now() + item.due - item.failed)
         self.queues.setdefault((item.tenant, item.key), deque()).append(item)
         self.parked += 1
 
@@ -122,7 +123,7 @@ class Lanes:
         for lane in list(self.queues):
             self.start(lane)
         if self._gate.barred:
-            self._look_again(self._gate.until, next(iter(self._gate.barred)))
+            self._alarm.set(self._gate.until, next(iter(self._gate.barred)))
 
     def end(self) -> list[asyncio.Task[None]]:
         """Cancel what still runs for partitions that are let go, and the calls that others took it along to."""
@@ -164,22 +165,17 @@ class Lanes:
     async def wake(self) -> None:
         """Start lanes again when their time has come. Runs until cancelled."""
         while True:
-            self._earlier.clear()
-            while self._due and self._due[0][0] <= self._clock.now():
-                self.start(heapq.heappop(self._due)[1])
+            for lane in self._alarm.rung():
+                self.start(lane)
             self._admit()
-            if self._due:
-                delay = (self._due[0][0] - self._clock.now()) / 1e6
-                await either(self._clock.sleep(delay), self._earlier.wait())
-            else:
-                await self._earlier.wait()
+            await self._alarm.wait()
 
     def _stored(self) -> None:
         self.room.set()
         self.progress.advance(self.board.low())
 
     def _blocked(self, head: Item) -> bool:
-        return head.status == inbox.DEAD or head.due > self._clock.now()
+        return head.status == inbox.DEAD or self._alarm.now() < head.due
 
     def _ends(self, lane: Lane) -> bool:
         return self.stopping or (bool(self.leaving) and partition_of(*lane) in self.leaving)
@@ -192,10 +188,10 @@ class Lanes:
                         if not item.row:
                             self._park(item)
                     if queue[0].status != inbox.DEAD:
-                        self._look_again(queue[0].due, lane)
+                        self._alarm.set(queue[0].due, lane)
                     return
                 if queue[0].command is None and (again := self._gate.bar(lane, queue[0].attempts)) is not None:
-                    self._look_again(again, lane)
+                    self._alarm.set(again, lane)
                     return
                 await self._turn(lane, queue)
                 await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
@@ -322,7 +318,7 @@ class Lanes:
         self._unpark()
 
     def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
-        handler, now = self.effect.handler, self._clock.now()
+        handler, now = self.effect.handler, self._alarm.now()
         self.progress.failed += 1
         item.attempts += 1
         item.failed, item.error = now, outcome.error
@@ -372,9 +368,10 @@ class Lanes:
             return item.put()
         return item.delete()
 
-    def _look_again(self, due: int, lane: Lane) -> None:
-        heapq.heappush(self._due, (due, lane))
-        self._earlier.set()
+    def _due_earlier(self, micros: int) -> None:
+        for queue in self.queues.values():
+            for item in queue:
+                item.due = max(0, item.due - micros)
 
     def _admit(self) -> None:
         if not self._gate.barred or (task := asyncio.current_task()) is None or task.cancelling():
