@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from itertools import takewhile
 from typing import Any
 
-from foldlog.flow import inbox, outbox
+from foldlog.flow import inbox
 from foldlog.flow.alarm import Alarm
 from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.breaker import Circuit, Ticket
@@ -20,6 +20,7 @@ from foldlog.flow.gate import Gate
 from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Lease
 from foldlog.flow.mark import Board, Committer
+from foldlog.flow.outbox import Outbox
 from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.partition import partition_of
 from foldlog.flow.subscribe import Progress
@@ -50,7 +51,7 @@ class Lanes:
         circuit: Circuit,
     ) -> None:
         self.store, self.effect, self.lease, self.progress = store, effect, lease, progress
-        self._schemas, self._execute, self._clock = schemas, execute, clock
+        self._clock = clock
         self.board = Board(effect.name)
         self.committer = Committer(lease, self.board, self._stored)
         self.window = Window(effect.name, store)
@@ -64,6 +65,7 @@ class Lanes:
         self._pages = Pages(effect.page)
         self._gate = Gate(effect.name, circuit, clock)
         self._alarm = Alarm(clock, self._due_earlier)
+        self._outbox = Outbox(effect.name, store, schemas, execute, self._alarm.now)
         self._working: dict[Lane, Item] = {}
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
 
@@ -307,7 +309,7 @@ class Lanes:
         return item.partition, changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
-        outcome = await outbox.send(self.store, self._schemas, self._execute, item)
+        outcome = await self._outbox.send(item)
         if outcome is None:
             return
         self.progress.retried += item.attempts > 0
