@@ -79,6 +79,7 @@ class Deliver:
         lanes = self._lanes
         async with self._one:
             lanes.leaving.update(partitions)
+            lanes.drop()
             running = [task for lane, task in lanes.active.items() if partition_of(*lane) in lanes.leaving]
             if running:
                 await asyncio.wait(running, timeout=limits.STOP)

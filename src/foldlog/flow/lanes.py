@@ -66,6 +66,7 @@ class Lanes:
         self._gate = Gate(effect.name, circuit, clock)
         self._alarm = Alarm(clock, self._due_earlier)
         self._outbox = Outbox(effect.name, store, schemas, execute, self._alarm.now)
+        self._queued: dict[Lane, None] = {}
         self._working: dict[Lane, Item] = {}
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
 
@@ -126,6 +127,11 @@ class Lanes:
             self.start(lane)
         if self._gate.barred:
             self._alarm.set(self._gate.until, next(iter(self._gate.barred)))
+
+    def drop(self) -> None:
+        """End the lanes of partitions that are let go where they only wait for their turn: nobody waits for it."""
+        for lane in [one for one in self._queued if self._ends(one) and self._pages.caller(one) == one]:
+            self.active[lane].cancel()
 
     def end(self) -> list[asyncio.Task[None]]:
         """Cancel what still runs for partitions that are let go, and the calls that others took it along to."""
@@ -211,10 +217,12 @@ class Lanes:
 
     async def _turn(self, lane: Lane, queue: deque[Item]) -> None:
         """Let what stands first in a lane be done, by itself or in the page of another lane."""
-        if self.effect.page > 1:
-            await self._pages.wait(lane, queue)
+        self._queued[lane] = None
         try:
+            if self.effect.page > 1:
+                await self._pages.wait(lane, queue)
             async with self._slots:
+                del self._queued[lane]
                 taken = self._pages.leave(lane)
                 # Whoever waited here must look again: a stopping function starts nothing new.
                 if taken is None and queue and not self._ends(lane) and not self._blocked(queue[0]):
@@ -224,6 +232,7 @@ class Lanes:
                     elif (ticket := self._gate.begin()) is not None:
                         await self._work(lane, queue, ticket)
         finally:
+            self._queued.pop(lane, None)
             self._pages.leave(lane)  # one that is cancelled while it waits comes into no page any more
         if taken is not None:
             await asyncio.shield(taken)  # the others of that page wait for it, too
@@ -241,6 +250,7 @@ class Lanes:
             self._pages.end(page)
             for place in page:
                 self._working.pop(place.lane, None)
+            self.drop()
 
     def _runs(self, item: Item) -> bool:
         return item.command is None and not self._blocked(item) and item.partition not in self.leaving
