@@ -37,7 +37,8 @@ def functions(app: str, url: str, every: int | None, machine: bool) -> None:
     now have started. These come with the processes' heartbeats, every few seconds, and are sums over all of them.
 
     owners: how many of the 16 partitions each process holds, and how many nobody does. breaker: of handlers; where
-    processes differ, each one that is not closed.
+    processes differ, each one that is not closed. "attempts count": nothing has gone right for long, so that what fails
+    ends as dead letters.
 
     A function that a running process has given up for good, and why, stands below the table.
 
@@ -109,6 +110,7 @@ def _told(vitals: Vitals, now: int) -> dict[str, Any]:
         "waiting": vitals.waiting,
         "breaker": _state(vitals, now),
         "until": to_datetime(vitals.breaker).isoformat() if vitals.breaker else None,
+        "impatient": vitals.impatient,
     }
 
 
@@ -158,9 +160,9 @@ def _breakers(processes: list[Process], now: int) -> str:
 
 def _shown(vitals: Vitals, now: int) -> str:
     state = _state(vitals, now) or ""
-    if state != OPEN or vitals.breaker is None:
-        return state
-    return f"{state} until {datetime.fromtimestamp(vitals.breaker / 1e6, UTC):%H:%M:%S}Z"
+    if state == OPEN and vitals.breaker is not None:
+        state = f"{state} until {datetime.fromtimestamp(vitals.breaker / 1e6, UTC):%H:%M:%S}Z"
+    return f"{state}, attempts count" if vitals.impatient else state
 
 
 def _short(owner: str) -> str:

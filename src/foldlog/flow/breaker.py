@@ -16,10 +16,16 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 
 class Ticket(NamedTuple):
-    """Leave to make one call, and in which round: what it comes to counts in that round only."""
+    """Leave to make one call, and in which round: what it comes to counts in that round only.
+
+    Probes are calls while it is not closed; where one that `spares` fails, its event has lost no attempt. One `beside`
+    it may close it, too, but its failure is its event's own.
+    """
 
     round: int
-    probe: bool
+    probe: bool = False
+    spares: bool = False
+    beside: bool = False
 
 
 class Circuit:
@@ -29,9 +35,9 @@ class Circuit:
         self._breaker, self._clock = breaker, clock
         self._state = CLOSED
         self._round = 0
-        self._leave = Ticket(0, probe=False)
+        self._leave = Ticket(0)
         self._calls: OrderedDict[Hashable, tuple[int, bool]] = OrderedDict()
-        self._pause = 0.0
+        self._pause = self.waited = 0.0
         self._closed_at = clock.now()
         self._issued = self._failed = 0
         self.until = self._since = 0
@@ -50,6 +56,15 @@ class Circuit:
             return None
         return 0 if self._state == CLOSED else self.until
 
+    @property
+    def impatient(self) -> bool:
+        """Whether it has been open for so long (`waited`, in seconds) that failed probes count as attempts."""
+        return self._breaker is not None and self._state != CLOSED and self.waited >= self._breaker.patience
+
+    def beside(self, attempts: int) -> bool:
+        """Whether an event that has had so many attempts goes on by its own schedule, though it is not closed."""
+        return attempts > 0 and self.impatient
+
     def free(self) -> int:
         """How many calls may begin now; in half-open state as many as there are probes left."""
         if self._state == CLOSED:
@@ -58,10 +73,12 @@ class Circuit:
             return 0
         return self._probes() - (self._issued if self._state == HALF_OPEN else 0)
 
-    def begin(self) -> Ticket | None:
-        """Leave for one call, or None; `end` it."""
+    def begin(self, attempts: int = 0) -> Ticket | None:
+        """Leave for one call, for an event that has had so many attempts, or None; `end` it."""
         if self._state == CLOSED:
             return self._leave
+        if self.beside(attempts):
+            return Ticket(self._round, probe=True, beside=True)
         if self.free() <= 0:
             return None
         if self._state == OPEN:
@@ -77,8 +94,8 @@ class Circuit:
         """
         if ticket.round != self._round or self._breaker is None:
             return False
-        if self._state == HALF_OPEN:
-            return self._probed(results)
+        if self._state != CLOSED:
+            return self._probed(ticket, results)
         now, breaker = self._clock.now(), self._breaker
         for key, failed in results.items():
             self._calls[key] = now, failed
@@ -91,22 +108,29 @@ class Circuit:
         recent = [failed for moment, failed in self._calls.values() if moment >= oldest]
         if len(recent) < breaker.keys or sum(recent) < breaker.rate * breaker.keys:
             return False
-        # Closed for less than the window: it was closed too early, and the pauses go on growing.
-        early = self._pause and now - self._closed_at < breaker.window * 1e6
-        self._open(min(self._pause * 2, breaker.ceiling) if early else breaker.pause)
+        if self._pause and now - self._closed_at < breaker.window * 1e6:
+            # Closed for less than the window: it was closed too early, and the pauses go on growing.
+            self._open(min(self._pause * 2, breaker.ceiling))
+        else:
+            self.waited = 0.0
+            self._open(breaker.pause)
         return True
 
-    def _probed(self, results: dict[Hashable, bool]) -> bool:
-        if not results:
-            self._issued -= 1  # it told nothing: another may probe
-            return False
-        if not all(results.values()):
+    def _probed(self, ticket: Ticket, results: dict[Hashable, bool]) -> bool:
+        if results and not all(results.values()):
             self._closed_at = self._clock.now()
             self._turn(CLOSED)
             return True
+        if ticket.beside:
+            return False
+        if not results:
+            self._issued -= 1  # it told nothing: another may probe
+            return False
         self._failed += 1
         if self._breaker is None or self._failed < self._probes():
             return False
+        # Pauses added up, not time gone by: clocks jump, and a night without events says nothing.
+        self.waited += self._pause
         self._open(min(self._pause * 2, self._breaker.ceiling))
         return True
 
@@ -122,5 +146,6 @@ class Circuit:
     def _turn(self, state: str) -> None:
         self._state = state
         self._round += 1
-        self._leave = Ticket(self._round, state == HALF_OPEN)
+        half_open = state == HALF_OPEN
+        self._leave = Ticket(self._round, half_open, half_open and not self.impatient)
         self._calls.clear()

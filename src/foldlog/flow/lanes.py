@@ -229,7 +229,7 @@ class Lanes:
                     self._working[lane] = queue[0]
                     if queue[0].command is not None:
                         await self._send(queue, queue[0])
-                    elif (ticket := self._gate.begin()) is not None:
+                    elif (ticket := self._gate.begin(queue[0].attempts)) is not None:
                         await self._work(lane, queue, ticket)
         finally:
             self._queued.pop(lane, None)
@@ -271,7 +271,7 @@ class Lanes:
             await self._settle(page, events, found)
         elif len(page) > 1:
             self._pages.halve([place.item for place in page], len(page))
-        elif not (ticket.probe and found.raised):  # a failed probe tells of the outside, not of its event
+        elif not (ticket.spares and found.raised):  # then it tells of the outside, not of its event
             await self._settle(page, events, [found])
 
     async def _settle(

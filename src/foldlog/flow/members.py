@@ -24,7 +24,7 @@ class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `done`, `failed` and `retried` are the counts of `Progress`, since the process began to run it; `rate` is events a
     second, between its last heartbeats. `waiting` is how many items wait in rows, of at most `limits.PARKED`. `breaker`
-    is `Circuit.opened`.
+    is `Circuit.opened`, `impatient` says that attempts count though it is open.
     """
 
     done: int = 0
@@ -33,6 +33,7 @@ class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
     retried: int = 0
     waiting: int = 0
     breaker: int | None = None
+    impatient: bool = False
 
 
 class Member(msgspec.Struct, frozen=True):
