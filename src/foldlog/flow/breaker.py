@@ -15,6 +15,14 @@ _ANY = 2**63 - 1
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 
+def state_of(until: int, now: int, since: int = 0) -> str:
+    """What a breaker is that is open from `since` `until` then, and half-open after it; 0 where it is closed."""
+    if not until:
+        return CLOSED
+    # A clock that was set back tells nothing: better a probe too many than none for as long as it was set back.
+    return OPEN if since <= now < until else HALF_OPEN
+
+
 class Ticket(NamedTuple):
     """Leave to make one call, and in which round: what it comes to counts in that round only.
 
@@ -45,9 +53,7 @@ class Circuit:
     @property
     def state(self) -> str:
         """What it is now: "closed", "open" or "half-open"."""
-        # A clock that was set back tells nothing: better a probe too many than none for as long as it was set back.
-        waits = self._since <= self._clock.now() < self.until
-        return HALF_OPEN if self._state == OPEN and not waits else self._state
+        return state_of(self.until, self._clock.now(), self._since) if self._state == OPEN else self._state
 
     @property
     def opened(self) -> int | None:

@@ -12,6 +12,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Unavailable
+from foldlog.flow.breaker import state_of
 from foldlog.model.clock import Clock
 from foldlog.ports.store import Batch, Delete, Put, Range, Row, RowKey, Store, Table
 
@@ -34,6 +35,10 @@ class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
     waiting: int = 0
     breaker: int | None = None
     impatient: bool = False
+
+    def state(self, now: int) -> str | None:
+        """What the breaker is at this time; None where there is none."""
+        return None if self.breaker is None else state_of(self.breaker, now)
 
 
 class Member(msgspec.Struct, frozen=True):
