@@ -130,8 +130,9 @@ class Lanes:
 
     def drop(self) -> None:
         """End the lanes of partitions that are let go where they only wait for their turn: nobody waits for it."""
-        for lane in [one for one in self._queued if self._ends(one) and self._pages.caller(one) == one]:
-            self.active[lane].cancel()
+        if self.leaving:
+            for lane in [one for one in self._queued if self._ends(one) and self._pages.caller(one) == one]:
+                self.active[lane].cancel()
 
     def end(self) -> list[asyncio.Task[None]]:
         """Cancel what still runs for partitions that are let go, and the calls that others took it along to."""
@@ -183,7 +184,7 @@ class Lanes:
         self.progress.advance(self.board.low())
 
     def _blocked(self, head: Item) -> bool:
-        return head.status == inbox.DEAD or self._alarm.now() < head.due
+        return head.status == inbox.DEAD or (head.due > 0 and self._alarm.now() < head.due)
 
     def _ends(self, lane: Lane) -> bool:
         return self.stopping or (bool(self.leaving) and partition_of(*lane) in self.leaving)
