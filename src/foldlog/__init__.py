@@ -4,9 +4,9 @@ Everything is a fold or an effect. The public names live here and are loaded on 
 `import foldlog` loads no driver, no codec and no event loop: import time is cold-start time.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from foldlog.lazy import on_first_use
 
+TYPE_CHECKING = False  # what type checkers take for True; importing `typing` would be most of the import's time
 if TYPE_CHECKING:
     from foldlog.app import App
     from foldlog.errors import Conflict, Rejected, Unavailable
@@ -46,38 +46,29 @@ __all__ = [
     "projection",
 ]
 
-_HOME = {
-    "App": "app",
-    "Backoff": "model.retry",
-    "Breaker": "model.retry",
-    "Conflict": "errors",
-    "Context": "model.handler",
-    "DeadLetter": "model.handler",
-    "Decider": "model.decider",
-    "Found": "flow.reading",
-    "Query": "model.query",
-    "Receipt": "model.message",
-    "Recorded": "model.message",
-    "Rejected": "errors",
-    "Retry": "model.handler",
-    "Send": "model.message",
-    "Skip": "model.handler",
-    "Unavailable": "errors",
-    "Upcast": "model.schema",
-    "command": "model.event",
-    "event": "model.event",
-    "handler": "model.handler",
-    "projection": "model.projection",
-}
-
-
-def __getattr__(name: str) -> object:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'foldlog' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"foldlog.{home}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "App": "app",
+        "Backoff": "model.retry",
+        "Breaker": "model.retry",
+        "Conflict": "errors",
+        "Context": "model.handler",
+        "DeadLetter": "model.handler",
+        "Decider": "model.decider",
+        "Found": "flow.reading",
+        "Query": "model.query",
+        "Receipt": "model.message",
+        "Recorded": "model.message",
+        "Rejected": "errors",
+        "Retry": "model.handler",
+        "Send": "model.message",
+        "Skip": "model.handler",
+        "Unavailable": "errors",
+        "Upcast": "model.schema",
+        "command": "model.event",
+        "event": "model.event",
+        "handler": "model.handler",
+        "projection": "model.projection",
+    },
+)

@@ -79,6 +79,7 @@ HANDLER_PAGE = 100  # events of one call of a handler that takes lists, where it
 HANDLER_PAGE_MAX = 1_000  # and at most: less than WINDOW, so that the next page can come together meanwhile
 HANDLER_TIMEOUT = 30.0  # one attempt of a handler
 BREAKER_KEYS = 1_000  # keys that a breaker remembers the last call of
+BREAKER_PATIENCE = 86_400.0  # an outage is noticed and over in a day; what still fails then may be a bug
 SENDS = 100  # commands one handled event may answer with
 SENDS_BYTES = 4_194_304  # and their bodies: those of many keys are written in one commit
 ERROR_CHARS = 4_000  # kept of a failed attempt's traceback

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from foldlog.connect import connect
-from foldlog.flow.members import MEMBERS, Member
+from foldlog.flow.members import MEMBERS, Member, Vitals
 from foldlog.model.clock import SystemClock
 from foldlog.model.message import Kind
 from foldlog.ports.store import Batch, Put, RowKey
@@ -164,6 +164,14 @@ def test_why_a_function_stopped_for_good_stands_below_the_table(app) -> None:
     assert err == "handler.greet has stopped for good in host:7: misconfigured: \\x1b[2Jno\n"
     (process,) = listed(app)["handler.greet"]["processes"]
     assert process == {"owner": "host:7:x", "partitions": 0, "stopped": "misconfigured: \x1b[2Jno"}
+
+
+def test_a_breaker_whose_patience_is_over_says_that_attempts_count(app) -> None:
+    opened(app, "1")
+    until_then = SystemClock().now() + 3600_000_000
+    plant(app, "host:7:x", Member(1, 2**62, ("handler.greet",), (Vitals(breaker=until_then, impatient=True),)))
+    assert "Z, attempts count" in foldlog("functions", app)[0]
+    assert [one["impatient"] for one in listed(app)["handler.greet"]["processes"]] == [True]
 
 
 def test_names_that_a_hostile_process_left_are_shown_not_obeyed(app) -> None:

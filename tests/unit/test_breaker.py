@@ -123,6 +123,58 @@ def test_a_clock_that_is_set_back_does_not_keep_it_open():
     assert it.state == CLOSED
 
 
+def test_probes_count_as_attempts_once_its_patience_is_over():
+    it, clock = circuit(Breaker(keys=4, rate=0.5, window=60, pause=5, ceiling=15, probes=2, patience=40))
+    calls(it, "ABCD")
+    for _ in range(3):  # 5, 10 and 15 seconds
+        clock.advance(15)
+        assert not it.impatient
+        probe = it.begin(7)
+        assert probe.spares
+        it.end(probe, {"a": True})
+        calls(it, "B")
+        assert it.state == OPEN
+    assert not it.impatient
+    clock.advance(15)
+    calls(it, "AB")
+    assert (it.state, it.impatient) == (OPEN, True)
+    clock.advance(14)
+    assert it.begin(0) is None
+    beside = it.begin(1)  # its attempts count already: it goes on beside the breaker
+    assert (beside.probe, beside.spares) == (True, False)
+    assert not it.end(beside, {"c": True})
+    clock.advance(1)
+    probe = it.begin(0)
+    assert (probe.probe, probe.spares) == (True, False)
+    assert it.end(probe, {"a": False})
+    assert (it.state, it.impatient) == (CLOSED, False)
+    calls(it, "ABCD")
+    assert it.impatient  # closed too early
+    clock.advance(15)
+    calls(it, "a")
+    clock.advance(61)
+    calls(it, "ABCD")
+    clock.advance(15)
+    assert it.begin(0).spares
+
+
+def test_only_time_in_which_events_waited_uses_up_its_patience():
+    it, clock = circuit(Breaker(keys=4, rate=0.5, pause=5, ceiling=15, probes=1, patience=10))
+    calls(it, "ABCD")
+    clock.advance(86_400)
+    calls(it, "A")
+    assert not it.impatient
+
+
+def test_a_call_beside_it_that_goes_right_closes_it():
+    it, _ = circuit(Breaker(keys=4, rate=0.5, pause=5, ceiling=15, probes=1, patience=0))
+    calls(it, "ABCD")
+    assert it.impatient
+    assert not it.end(it.begin(1), {})
+    assert it.end(it.begin(1), {"a": False})
+    assert it.state == CLOSED
+
+
 def test_a_probe_that_tells_nothing_is_given_back():
     it, clock = circuit()
     calls(it, "ABCD")
@@ -185,6 +237,8 @@ def test_without_a_breaker_all_calls_go_through():
         {"pause": 0},
         {"pause": 10, "ceiling": 5},
         {"ceiling": float("inf")},
+        {"patience": -1},
+        {"patience": float("inf")},
     ],
 )
 def test_a_breaker_that_could_not_work_is_misconfigured(wrong):

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 
+import pytest
+
 from foldlog import Backoff, Breaker, Conflict, Context, DeadLetter, Recorded, Retry, handler
 from foldlog.flow import inbox
 from foldlog.flow.breaker import CLOSED, HALF_OPEN, OPEN
-from tests.unit.bank import Open, Opened, account
+from tests.unit.bank import Deposit, Deposited, Open, Opened, account
 from tests.unit.site import Site, quiet, turns, until
 
 QUICK = Breaker(keys=4, rate=0.5, window=60, pause=5, ceiling=15, probes=2)
+PATIENT = Breaker(keys=4, rate=0.5, window=60, pause=60, ceiling=300, probes=2, patience=3600)
 
 
 class Outside:
@@ -64,6 +67,104 @@ def test_while_the_outside_is_down_events_wait_and_no_attempt_is_counted(site, c
     assert any(one.startswith("handler.mail: its breaker is open, events wait for 5 seconds") for one in told)
     assert told[-1] == "handler.mail: its breaker is closed again"
     assert "ConnectionError: nobody answers" in caplog.text
+
+
+class Buggy:
+    """A handler that fails for good on the first event of some keys."""
+
+    def __init__(self, site, clock, after_dead, count, broken):
+        self.site, self.count = site, count
+        self.tried, self.seen = [], {}
+        start = clock.now()
+
+        @handler("mail", retry=Backoff(3, 1, 1), breaker=PATIENT, after_dead=after_dead)
+        async def mail(event: Opened | Deposited, ctx: Context) -> None:
+            key, now = ctx.recorded.key, (clock.now() - start) / 1e6
+            if isinstance(event, Opened) and int(key) < broken:
+                self.tried.append((now, ctx.attempt))
+                raise AttributeError("'Opened' has no 'mail'")
+            self.seen[key, ctx.recorded.version] = now
+
+        self.handler = mail
+
+    async def letters(self):
+        """What is dead once all has settled."""
+        async with self.site.app([account, self.handler]).open(functions=False) as app:
+            await opened(app, self.count)
+            for number in range(self.count):
+                await app.send(account, f"{number:03}", Deposit(1))
+        async with self.site.app([account, self.handler]) as app:
+            await app.settle()
+            return {(one.key, one.version, one.attempts) for one in await app.dead_letters(self.handler)}
+
+
+@pytest.mark.parametrize("after_dead", ["wait", "go on"])
+def test_a_bug_that_looks_like_an_outage_ends_in_dead_letters(after_dead, clock, caplog):
+    buggy = Buggy(Site(clock=clock), clock, after_dead, 40, 40)
+    letters = asyncio.run(buggy.letters())
+    keys = [f"{number:03}" for number in range(40)]
+    assert letters == {(key, 1, 3) for key in keys}
+    assert sorted(buggy.seen) == ([(key, 2) for key in keys] if after_dead == "go on" else [])
+    last = [now for now, attempt in buggy.tried if attempt == 3]
+    assert 3600 < min(last) < 3600 + 2 * 300  # an outage of an hour would have burned nothing
+    assert max(last) < 3600 + 40 / 2 * 300 + 600  # two events in each round of five minutes
+    assert "it has been open for 3,720 seconds, so failed attempts count: AttributeError" in caplog.text
+
+
+def test_what_fails_for_good_beside_what_goes_right_ends_in_dead_letters_too(clock):
+    buggy = Buggy(Site(clock=clock), clock, "go on", 40, 30)
+    letters = asyncio.run(buggy.letters())
+    assert letters == {(f"{number:03}", 1, 3) for number in range(30)}
+    assert len(buggy.seen) == 50
+    assert max(buggy.seen.values()) < 3 * 3600
+
+
+def test_an_outage_longer_than_its_patience_costs_few_events_their_attempts(site, clock):
+    outside = Outside()
+
+    @handler("mail", retry=Backoff(3, 1, 5), concurrency=4, breaker=PATIENT)
+    async def mail(event: Opened, ctx: Context) -> None:
+        outside.call(event, ctx)
+
+    async def main():
+        async with site.app([account, mail]).open(functions=False) as app:
+            await opened(app, 200)
+        async with site.app([account, mail]) as app:
+            start = clock.now()
+            await until(lambda: clock.now() > start + 2 * 3600 * 1_000_000)
+            letters = len(await app.dead_letters(mail))
+            assert (
+                0 < letters <= 8 + 2 * 3600 / 300
+            )  # those that failed before it opened, and two events in each round of five minutes
+            outside.down = False
+            await app.settle()
+            assert await app.replay(mail) >= letters
+            await app.settle()
+            assert await app.dead_letters(mail) == []
+
+    asyncio.run(main())
+
+
+def test_pages_are_worked_off_event_by_event_once_patience_is_over(site, clock):
+    sizes = []
+
+    @handler("mail", page=10, concurrency=2, retry=Backoff(2, 1, 1), breaker=PATIENT)
+    async def mail(events: list[Opened]) -> None:
+        sizes.append(len(events))
+        raise AttributeError("no")
+
+    async def main():
+        async with site.app([account, mail]).open(functions=False) as app:
+            await opened(app, 30)
+        async with site.app([account, mail]) as app:
+            circuit = app.runner("handler.mail").circuit
+            await until(lambda: circuit.impatient)
+            del sizes[:]
+            await app.settle()
+            assert set(sizes) == {1}
+            assert len(await app.dead_letters(mail)) == 30
+
+    asyncio.run(main())
 
 
 def test_a_poison_key_alone_opens_nothing_and_holds_up_no_other(site, clock):

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 import foldlog
+import foldlog.runtime
 import foldlog.testing
 
 HEAVY = {"asyncio", "msgspec", "json", "apsw", "sqlite3", "click", "rich"}
@@ -21,6 +22,7 @@ def test_what_a_domain_imports_starts_no_codec_no_loop_and_no_driver():
     assert names & HEAVY == set()
     assert {name for name in names if name.startswith("foldlog.")} == {
         "foldlog.errors",
+        "foldlog.lazy",
         "foldlog.limits",
         "foldlog.model",
         "foldlog.model.decider",
@@ -35,7 +37,7 @@ def test_what_a_domain_imports_starts_no_codec_no_loop_and_no_driver():
 
 def test_the_package_itself_loads_nothing():
     names = loaded("import foldlog")
-    assert {name for name in names if name.startswith("foldlog.")} == set()
+    assert {name for name in names if name.startswith("foldlog.")} == {"foldlog.lazy"}
     assert names & HEAVY == set()
 
 
@@ -43,7 +45,7 @@ def test_an_app_on_no_database_loads_no_driver():
     assert loaded("from foldlog import App\nApp('memory:', [])") & {"apsw", "sqlite3", "click", "rich"} == set()
 
 
-@pytest.mark.parametrize("package", [foldlog, foldlog.testing])
+@pytest.mark.parametrize("package", [foldlog, foldlog.testing, foldlog.runtime])
 def test_public_names_are_loaded_on_first_use(package):
     for name in package.__all__:
         assert getattr(package, name) is getattr(package, name)

@@ -214,3 +214,108 @@ def test_what_a_page_came_to_is_stored_though_its_lane_is_cancelled_at_that_mome
             await run.end()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("pages", [False, True])
+def test_lanes_that_only_wait_for_their_turn_hold_up_no_partition_that_is_let_go(pages, site):
+    calls, gate = [], asyncio.Event()
+
+    async def work(key):
+        calls.append(key)
+        await gate.wait()
+
+    @handler("one", concurrency=1)
+    async def one(event: Opened, ctx: Context) -> None:
+        await work(ctx.recorded.key)
+
+    @handler("index", concurrency=1, page=1)
+    async def index(events: list[Recorded[Opened]]) -> None:
+        await work(events[0].key)
+
+    async def main():
+        (stays,), goes = of_partition(0, 1), of_partition(1, 3)
+        async with site.app([account, index if pages else one]).open(functions=False) as app:
+            await opened(app, [stays])
+            run, after = Run(app), Run(app)
+            await run.begin([0, 1])
+            await until(lambda: calls)
+            await opened(app, goes)
+            await until(lambda: all(("", key) in run.lanes.active for key in goes))
+            leaving = asyncio.create_task(run.leave([1]))
+            await until(lambda: leaving.done() or gate.is_set())  # nothing but `gate` ends the call that runs
+            assert calls == [stays]
+            assert list(run.lanes.queues) == list(run.lanes.active) == [("", stays)]
+            gate.set()
+            await after.begin([1])
+            await until(lambda: run.work.settled(4) and after.work.settled(4))
+            assert sorted(calls) == sorted([stays, *goes])
+            await after.end()
+            await run.end()
+
+    asyncio.run(main())
+
+
+def test_of_what_is_let_go_running_calls_are_waited_for_and_nothing_more_is_begun(site):
+    calls, gate = [], asyncio.Event()
+
+    @handler("see", concurrency=1)
+    async def see(event: Opened, ctx: Context) -> None:
+        calls.append(ctx.recorded.key)
+        await gate.wait()
+
+    async def main():
+        runs, waits = of_partition(1, 2)
+        async with site.app([account, see]).open(functions=False) as app:
+            run = Run(app)
+            await run.begin([0, 1])
+            await opened(app, [runs, waits])
+            await until(lambda: calls and ("", waits) in run.lanes.active)
+            leaving = asyncio.create_task(run.leave([1]))
+            await until(lambda: ("", waits) not in run.lanes.active)
+            await turns()
+            assert not leaving.done()
+            gate.set()
+            await leaving
+            assert calls == [runs]
+            await run.end()
+
+    asyncio.run(main())
+
+
+def test_a_lane_that_came_along_in_a_page_waits_for_no_other_call_once_that_has_ended(site):
+    pages, gates = [], [asyncio.Event() for _ in range(3)]
+
+    @handler("index", concurrency=1)
+    async def index(events: list[Recorded[Opened]]) -> None:
+        pages.append([event.key for event in events])
+        await gates[len(pages) - 1].wait()
+
+    async def main():
+        first, stays = of_partition(0, 2)
+        (goes,) = of_partition(1, 1)
+        other = next(f"{one}" for one in range(1000) if partition_of("t", f"{one}") == 0)
+        async with site.app([account, index]).open(functions=False) as app:
+            await opened(app, [first])
+            run = Run(app)
+            await run.begin([0, 1])
+            await until(lambda: pages)
+            await app.send(account, stays, Open("x"))
+            await app.send(account, other, Open("x"), tenant="t")  # its page is another one
+            await app.send(account, goes, Open("x"))
+            await until(lambda: len(run.lanes.active) == 4)
+            await turns()
+            gates[0].set()
+            await until(lambda: len(pages) == 2)
+            leaving = asyncio.create_task(run.leave([1]))
+            await turns()
+            assert not leaving.done()
+            gates[1].set()
+            await until(lambda: leaving.done() or gates[2].is_set())
+            await until(lambda: len(pages) == 3)
+            assert pages == [[first], [stays, goes], [other]]
+            gates[2].set()
+            await until(lambda: run.work.settled(4))
+            assert len(pages) == 3
+            await run.end()
+
+    asyncio.run(main())

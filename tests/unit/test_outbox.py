@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from foldlog import Backoff, Conflict, Context, Decider, Rejected, Send, Upcast, command, event, handler
+from foldlog import Backoff, Conflict, Context, Decider, Rejected, Send, Unavailable, Upcast, command, event, handler
 from foldlog.flow import inbox
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
@@ -298,6 +298,35 @@ def test_a_send_that_loses_its_races_is_tried_again(clock, monkeypatch):
             assert len(lost) == 3
 
     asyncio.run(main())
+
+
+def test_while_the_store_takes_no_command_none_uses_up_its_attempts(clock, caplog):
+    refused = []
+
+    async def main():
+        app = Site(clock=clock).app([account, note, writer_of_one])  # two attempts
+        start = clock.now()
+
+        def full(link, batch):
+            if batch.appends and batch.appends[0].stream.startswith("note-") and clock.now() < start + 600_000_000:
+                refused.append(clock.now())
+                raise Unavailable("the disk is full")
+
+        app.link.before = full
+        async with app:
+            await fill(app, "ab", 0)
+            await until(lambda: len(refused) > 20)
+            rows = [item async for item in inbox.items(app.system.store, "handler.one") if item.index]
+            assert [(item.status, item.attempts) for item in rows] == [("ready", 0)] * 2
+            await app.settle()
+            assert [await app.get(note, key) for key in "ab"] == [1, 1]
+            assert not await app.dead_letters()
+        assert 2 * 600 / 5 < len(refused) < 2 * 600 / 2  # ever more seldom, at last every few seconds
+
+    asyncio.run(main())
+    assert [one.getMessage() for one in caplog.records if "disk is full" in one.getMessage()] == [
+        "handler.one: commands wait, the store cannot take them: the disk is full"
+    ]
 
 
 def test_a_row_that_somebody_else_sent_is_not_sent_again(clock):

@@ -10,7 +10,7 @@ from foldlog.app import App
 from foldlog.cli.target import OnTarget, json_option, url_option
 from foldlog.cli.views import app_of
 from foldlog.cli.watching import Listed, print_listed, watch_option
-from foldlog.flow.breaker import CLOSED, HALF_OPEN, OPEN
+from foldlog.flow.breaker import CLOSED, OPEN
 from foldlog.flow.members import Vitals
 from foldlog.flow.standing import Count, Process, Standing, standings
 from foldlog.model.clock import SystemClock
@@ -37,7 +37,8 @@ def functions(app: str, url: str, every: int | None, machine: bool) -> None:
     now have started. These come with the processes' heartbeats, every few seconds, and are sums over all of them.
 
     owners: how many of the 16 partitions each process holds, and how many nobody does. breaker: of handlers; where
-    processes differ, each one that is not closed.
+    processes differ, each one that is not closed. "attempts count": nothing has gone right for long, so that what fails
+    ends as dead letters.
 
     A function that a running process has given up for good, and why, stands below the table.
 
@@ -107,19 +108,14 @@ def _told(vitals: Vitals, now: int) -> dict[str, Any]:
         "errors": vitals.failed,
         "retries": vitals.retried,
         "waiting": vitals.waiting,
-        "breaker": _state(vitals, now),
+        "breaker": vitals.state(now),
         "until": to_datetime(vitals.breaker).isoformat() if vitals.breaker else None,
+        "impatient": vitals.impatient,
     }
 
 
 def _vitals(one: Standing) -> list[Vitals]:
     return [process.vitals for process in one.processes if process.vitals is not None]
-
-
-def _state(vitals: Vitals, now: int) -> str | None:
-    if vitals.breaker is None:
-        return None
-    return CLOSED if not vitals.breaker else OPEN if now < vitals.breaker else HALF_OPEN
 
 
 def _row(one: Standing, now: int) -> tuple[object, ...]:
@@ -157,10 +153,10 @@ def _breakers(processes: list[Process], now: int) -> str:
 
 
 def _shown(vitals: Vitals, now: int) -> str:
-    state = _state(vitals, now) or ""
-    if state != OPEN or vitals.breaker is None:
-        return state
-    return f"{state} until {datetime.fromtimestamp(vitals.breaker / 1e6, UTC):%H:%M:%S}Z"
+    state = vitals.state(now) or ""
+    if state == OPEN and vitals.breaker is not None:
+        state = f"{state} until {datetime.fromtimestamp(vitals.breaker / 1e6, UTC):%H:%M:%S}Z"
+    return f"{state}, attempts count" if vitals.impatient else state
 
 
 def _short(owner: str) -> str:

@@ -24,6 +24,7 @@ gate        … and the lanes that wait meanwhile
 window      the events that are in memory
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 outbox      the commands it answered with, sent from their rows
+alarm       when what waits for a time goes on, whatever the clock does
 lanes       what each key has to do, worked off in order: attempts, retries, what is finished
 deliver     events to handlers: what comes in, what partitions come and go, what operators ask for
 reading     what can be read back: rows of a view, events of the log

@@ -15,11 +15,25 @@ _ANY = 2**63 - 1
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 
+def state_of(until: int, now: int, since: int = 0) -> str:
+    """What a breaker is that is open from `since` `until` then, and half-open after it; 0 where it is closed."""
+    if not until:
+        return CLOSED
+    # A clock that was set back tells nothing: better a probe too many than none for as long as it was set back.
+    return OPEN if since <= now < until else HALF_OPEN
+
+
 class Ticket(NamedTuple):
-    """Leave to make one call, and in which round: what it comes to counts in that round only."""
+    """Leave to make one call, and in which round: what it comes to counts in that round only.
+
+    Probes are calls while it is not closed; where one that `spares` fails, its event has lost no attempt. One `beside`
+    it may close it, too, but its failure is its event's own.
+    """
 
     round: int
-    probe: bool
+    probe: bool = False
+    spares: bool = False
+    beside: bool = False
 
 
 class Circuit:
@@ -29,9 +43,9 @@ class Circuit:
         self._breaker, self._clock = breaker, clock
         self._state = CLOSED
         self._round = 0
-        self._leave = Ticket(0, probe=False)
+        self._leave = Ticket(0)
         self._calls: OrderedDict[Hashable, tuple[int, bool]] = OrderedDict()
-        self._pause = 0.0
+        self._pause = self.waited = 0.0
         self._closed_at = clock.now()
         self._issued = self._failed = 0
         self.until = self._since = 0
@@ -39,9 +53,7 @@ class Circuit:
     @property
     def state(self) -> str:
         """What it is now: "closed", "open" or "half-open"."""
-        # A clock that was set back tells nothing: better a probe too many than none for as long as it was set back.
-        waits = self._since <= self._clock.now() < self.until
-        return HALF_OPEN if self._state == OPEN and not waits else self._state
+        return state_of(self.until, self._clock.now(), self._since) if self._state == OPEN else self._state
 
     @property
     def opened(self) -> int | None:
@@ -49,6 +61,15 @@ class Circuit:
         if self._breaker is None:
             return None
         return 0 if self._state == CLOSED else self.until
+
+    @property
+    def impatient(self) -> bool:
+        """Whether it has been open for so long (`waited`, in seconds) that failed probes count as attempts."""
+        return self._breaker is not None and self._state != CLOSED and self.waited >= self._breaker.patience
+
+    def beside(self, attempts: int) -> bool:
+        """Whether an event that has had so many attempts goes on by its own schedule, though it is not closed."""
+        return attempts > 0 and self.impatient
 
     def free(self) -> int:
         """How many calls may begin now; in half-open state as many as there are probes left."""
@@ -58,10 +79,12 @@ class Circuit:
             return 0
         return self._probes() - (self._issued if self._state == HALF_OPEN else 0)
 
-    def begin(self) -> Ticket | None:
-        """Leave for one call, or None; `end` it."""
+    def begin(self, attempts: int = 0) -> Ticket | None:
+        """Leave for one call, for an event that has had so many attempts, or None; `end` it."""
         if self._state == CLOSED:
             return self._leave
+        if self.beside(attempts):
+            return Ticket(self._round, probe=True, beside=True)
         if self.free() <= 0:
             return None
         if self._state == OPEN:
@@ -77,8 +100,8 @@ class Circuit:
         """
         if ticket.round != self._round or self._breaker is None:
             return False
-        if self._state == HALF_OPEN:
-            return self._probed(results)
+        if self._state != CLOSED:
+            return self._probed(ticket, results)
         now, breaker = self._clock.now(), self._breaker
         for key, failed in results.items():
             self._calls[key] = now, failed
@@ -91,22 +114,29 @@ class Circuit:
         recent = [failed for moment, failed in self._calls.values() if moment >= oldest]
         if len(recent) < breaker.keys or sum(recent) < breaker.rate * breaker.keys:
             return False
-        # Closed for less than the window: it was closed too early, and the pauses go on growing.
-        early = self._pause and now - self._closed_at < breaker.window * 1e6
-        self._open(min(self._pause * 2, breaker.ceiling) if early else breaker.pause)
+        if self._pause and now - self._closed_at < breaker.window * 1e6:
+            # Closed for less than the window: it was closed too early, and the pauses go on growing.
+            self._open(min(self._pause * 2, breaker.ceiling))
+        else:
+            self.waited = 0.0
+            self._open(breaker.pause)
         return True
 
-    def _probed(self, results: dict[Hashable, bool]) -> bool:
-        if not results:
-            self._issued -= 1  # it told nothing: another may probe
-            return False
-        if not all(results.values()):
+    def _probed(self, ticket: Ticket, results: dict[Hashable, bool]) -> bool:
+        if results and not all(results.values()):
             self._closed_at = self._clock.now()
             self._turn(CLOSED)
             return True
+        if ticket.beside:
+            return False
+        if not results:
+            self._issued -= 1  # it told nothing: another may probe
+            return False
         self._failed += 1
         if self._breaker is None or self._failed < self._probes():
             return False
+        # Pauses added up, not time gone by: clocks jump, and a night without events says nothing.
+        self.waited += self._pause
         self._open(min(self._pause * 2, self._breaker.ceiling))
         return True
 
@@ -122,5 +152,6 @@ class Circuit:
     def _turn(self, state: str) -> None:
         self._state = state
         self._round += 1
-        self._leave = Ticket(self._round, state == HALF_OPEN)
+        half_open = state == HALF_OPEN
+        self._leave = Ticket(self._round, half_open, half_open and not self.impatient)
         self._calls.clear()

@@ -175,7 +175,7 @@ async def _indexes(store: Store, parts: Parts) -> list[Finding]:
     for view in (one for one in parts.functions if isinstance(one, View)):
         known, _ = await serving.find_version(store, view.projection.name, view.projection.version)
         if known is not None and (wrong := serving.other_indexes(known, view)):
-            what, _, cure = wrong.partition(": ")
+            what, cure = wrong
             found.append(Finding("tables", FAIL, f"{what}: it cannot run", cure))
     return found
 

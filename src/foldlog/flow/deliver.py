@@ -22,7 +22,6 @@ class Deliver:
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
-        self._store, self._effect, self._lease, self._progress = lanes.store, lanes.effect, lanes.lease, lanes.progress
         self._feed: Feed | None = None
         self._stop, self._nudged = asyncio.Event(), asyncio.Event()
         self._one = asyncio.Lock()  # partitions come, go, and are given requests one after the other
@@ -39,7 +38,7 @@ class Deliver:
         lanes = self._lanes
         async with asyncio.TaskGroup() as lanes.group:
             lanes.group.create_task(lanes.committer.run())
-            await self.join(self._lease.held)
+            await self.join(lanes.lease.held)
             own = [lanes.group.create_task(work) for work in (lanes.wake(), self._obey())]
             await stop.wait()
             lanes.stopping = True
@@ -63,15 +62,15 @@ class Deliver:
                 self._taking.cancel()
                 await asyncio.wait([self._taking])
             for number in partitions:
-                lanes.board.join(number, self._lease.position(number))
-            async for item in inbox.items(self._store, self._effect.name, partitions):
+                lanes.board.join(number, lanes.lease.position(number))
+            async for item in inbox.items(lanes.store, lanes.effect.name, partitions):
                 self._load(item)
             if lanes.stopping:
                 return
             self._taking = lanes.begin(self._take(self._feed(lanes.board.cursor(), self._stop)))
             lanes.go_on()
             self._loaded = True
-        self._progress.pulse()
+        lanes.progress.pulse()
 
     async def leave(self, partitions: Sequence[int]) -> dict[int, int]:
         """Work on these partitions no more: end their running attempts (at most `limits.STOP` seconds) and mark them.
@@ -79,6 +78,7 @@ class Deliver:
         lanes = self._lanes
         async with self._one:
             lanes.leaving.update(partitions)
+            lanes.drop()
             running = [task for lane, task in lanes.active.items() if partition_of(*lane) in lanes.leaving]
             if running:
                 await asyncio.wait(running, timeout=limits.STOP)
@@ -90,8 +90,8 @@ class Deliver:
             lanes.forget(lanes.leaving)
             lanes.leaving.clear()
             lanes.go_on()
-        self._progress.pulse()
-        return {number: self._lease.position(number) for number in partitions}  # their checkpoints say all
+        lanes.progress.pulse()
+        return {number: lanes.lease.position(number) for number in partitions}  # their checkpoints say all
 
     @property
     def seen(self) -> dict[int, int]:
@@ -117,21 +117,22 @@ class Deliver:
         self._nudged.set()
 
     def _load(self, item: Item) -> None:
-        marks, waits = self._lanes.board.parts[item.partition], self._effect.handler.after_dead == "wait"
-        if item.index == 0 and item.position > self._lease.position(item.partition):
+        lanes = self._lanes
+        marks, waits = lanes.board.parts[item.partition], lanes.effect.handler.after_dead == "wait"
+        if item.index == 0 and item.position > lanes.lease.position(item.partition):
             marks.known.add(item.position)
         if item.status == inbox.DONE:
             marks.written.add(item.position)
         elif item.operator:
             self._nudged.set()
             if waits:
-                self._lanes.hold(item, inbox.DEAD)
+                lanes.hold(item, inbox.DEAD)
         elif item.status == inbox.READY or waits:
-            self._lanes.hold(item, item.status)
+            lanes.hold(item, item.status)
 
     async def _take(self, feed: AsyncIterator[Fed]) -> None:
-        name, key_of, lanes = self._effect.name, self._effect.key, self._lanes
-        board, window = lanes.board, lanes.window
+        lanes = self._lanes
+        name, key_of, board, window = lanes.effect.name, lanes.effect.key, lanes.board, lanes.window
         async for fed in feed:
             for event in fed.events:
                 key = key_of(event)
@@ -149,7 +150,7 @@ class Deliver:
                 window.hold(event)
                 lanes.enqueue(item)
             board.read(fed.upto)
-            self._progress.pulse()
+            lanes.progress.pulse()
 
     async def _obey(self) -> None:
         lanes = self._lanes
@@ -161,10 +162,10 @@ class Deliver:
             self._nudged.clear()
             after = None
             async with self._one:
-                while rows := await inbox.marked(self._store, "operator", self._effect.name, limits.FIND, after):
+                while rows := await inbox.marked(lanes.store, "operator", lanes.effect.name, limits.FIND, after):
                     after = rows[-1]
                     for item in map(inbox.decode, rows):
                         if item.partition in lanes.board.parts:
                             await lanes.take_back(item)
             self._looking = False
-            self._progress.pulse()
+            lanes.progress.pulse()

@@ -22,18 +22,21 @@ class Gate:
 
     def bar(self, lane: Lane, attempts: int) -> int | None:
         """Hold a lane back where no call may begin now; the time (µs) to `admit` again, None where it may begin."""
-        if self._circuit.free():
+        if self._circuit.free() or self._circuit.beside(attempts):
             return None
         self.barred[lane] = attempts
         return self._circuit.until
 
     def admit(self) -> list[Lane]:
-        """Lanes to start, as many as the breaker lets through; those whose event has had the fewest attempts first."""
-        if not self.barred or not (free := self._circuit.free()):
+        """Lanes to start, as many as the breaker lets through; those whose event has had the fewest attempts first.
+        And those that go on beside it."""
+        if not self.barred:
             return []
-        lanes = heapq.nsmallest(min(free, len(self.barred)), self.barred, key=self.barred.__getitem__)
+        lanes = [lane for lane, attempts in self.barred.items() if attempts] if self._circuit.impatient else []
+        if free := self._circuit.free():
+            lanes += heapq.nsmallest(min(free, len(self.barred)), self.barred, key=self.barred.__getitem__)
         for lane in lanes:
-            del self.barred[lane]
+            self.barred.pop(lane, None)
         return lanes
 
     @property
@@ -41,9 +44,9 @@ class Gate:
         """When to `admit` again (µs) what is barred; in the past where calls under way decide it."""
         return self._circuit.until
 
-    def begin(self) -> Ticket | None:
-        """Leave for one call, or None; `end` it."""
-        return self._circuit.begin()
+    def begin(self, attempts: int) -> Ticket | None:
+        """Leave for one call, for an event that has had so many attempts, or None; `end` it."""
+        return self._circuit.begin(attempts)
 
     def end(self, ticket: Ticket, lanes: Sequence[Lane], found: Sequence[Outcome] | Outcome | None) -> None:
         """What a call came to for each of its lanes; None where nobody will know."""
@@ -57,14 +60,13 @@ class Gate:
             results = {lane: False for lane, outcome in answered if outcome.never or not outcome.error}
         if not self._circuit.end(ticket, results):
             return
-        extra = {"function": self._function, "error": error}
-        if self._circuit.state == OPEN:
-            log.error(
-                "%s: its breaker is open, events wait for %.0f seconds: calls fail for many keys: %s",
-                self._function,
-                (self._circuit.until - self._clock.now()) / 1e6,
-                error,
-                extra=extra,
-            )
-        else:
-            log.warning("%s: its breaker is closed again", self._function, extra=extra)
+        name, circuit, extra = self._function, self._circuit, {"function": self._function, "error": error}
+        if circuit.state != OPEN:
+            log.warning("%s: its breaker is closed again", name, extra=extra)
+            return
+        why = "calls fail for many keys"
+        if circuit.impatient:
+            why = f"it has been open for {circuit.waited:,.0f} seconds, so failed attempts count"
+        wait = (circuit.until - self._clock.now()) / 1e6
+        text = "%s: its breaker is open, events wait for %.0f seconds: %s: %s"
+        log.error(text, name, wait, why, error, extra=extra)

@@ -5,14 +5,14 @@ first are barred. What a lane finishes is given to the committer, which marks it
 """
 
 import asyncio
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import takewhile
 from typing import Any
 
-from foldlog.flow import inbox, outbox
+from foldlog.flow import inbox
+from foldlog.flow.alarm import Alarm
 from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.breaker import Circuit, Ticket
 from foldlog.flow.execute import Execute
@@ -20,9 +20,10 @@ from foldlog.flow.gate import Gate
 from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Lease
 from foldlog.flow.mark import Board, Committer
+from foldlog.flow.outbox import Outbox
 from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.partition import partition_of
-from foldlog.flow.subscribe import Progress, either
+from foldlog.flow.subscribe import Progress
 from foldlog.flow.window import Window
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded
@@ -50,7 +51,7 @@ class Lanes:
         circuit: Circuit,
     ) -> None:
         self.store, self.effect, self.lease, self.progress = store, effect, lease, progress
-        self._schemas, self._execute, self._clock = schemas, execute, clock
+        self._clock = clock
         self.board = Board(effect.name)
         self.committer = Committer(lease, self.board, self._stored)
         self.window = Window(effect.name, store)
@@ -63,9 +64,10 @@ class Lanes:
         self.group: asyncio.TaskGroup | None = None
         self._pages = Pages(effect.page)
         self._gate = Gate(effect.name, circuit, clock)
-        self._due: list[tuple[int, Lane]] = []
+        self._alarm = Alarm(clock, self._due_earlier)
+        self._outbox = Outbox(effect.name, store, schemas, execute, self._alarm.now)
+        self._queued: dict[Lane, None] = {}
         self._working: dict[Lane, Item] = {}
-        self._earlier = asyncio.Event()
         self._slots = asyncio.Semaphore(effect.handler.concurrency)
 
     @property
@@ -80,6 +82,8 @@ class Lanes:
     def hold(self, item: Item, status: str) -> None:
         """Take what stands in a row already."""
         item.status = status
+        # No longer than its own pause: whoever wrote it may have had another clock.
+        item.due = min(item.due, self._alarm.now() + item.due - item.failed)
         self.queues.setdefault((item.tenant, item.key), deque()).append(item)
         self.parked += 1
 
@@ -122,7 +126,13 @@ class Lanes:
         for lane in list(self.queues):
             self.start(lane)
         if self._gate.barred:
-            self._look_again(self._gate.until, next(iter(self._gate.barred)))
+            self._alarm.set(self._gate.until, next(iter(self._gate.barred)))
+
+    def drop(self) -> None:
+        """End the lanes of partitions that are let go where they only wait for their turn: nobody waits for it."""
+        if self.leaving:
+            for lane in [one for one in self._queued if self._ends(one) and self._pages.caller(one) == one]:
+                self.active[lane].cancel()
 
     def end(self) -> list[asyncio.Task[None]]:
         """Cancel what still runs for partitions that are let go, and the calls that others took it along to."""
@@ -164,22 +174,17 @@ class Lanes:
     async def wake(self) -> None:
         """Start lanes again when their time has come. Runs until cancelled."""
         while True:
-            self._earlier.clear()
-            while self._due and self._due[0][0] <= self._clock.now():
-                self.start(heapq.heappop(self._due)[1])
+            for lane in self._alarm.rung():
+                self.start(lane)
             self._admit()
-            if self._due:
-                delay = (self._due[0][0] - self._clock.now()) / 1e6
-                await either(self._clock.sleep(delay), self._earlier.wait())
-            else:
-                await self._earlier.wait()
+            await self._alarm.wait()
 
     def _stored(self) -> None:
         self.room.set()
         self.progress.advance(self.board.low())
 
     def _blocked(self, head: Item) -> bool:
-        return head.status == inbox.DEAD or head.due > self._clock.now()
+        return head.status == inbox.DEAD or (head.due > 0 and self._alarm.now() < head.due)
 
     def _ends(self, lane: Lane) -> bool:
         return self.stopping or (bool(self.leaving) and partition_of(*lane) in self.leaving)
@@ -192,10 +197,10 @@ class Lanes:
                         if not item.row:
                             self._park(item)
                     if queue[0].status != inbox.DEAD:
-                        self._look_again(queue[0].due, lane)
+                        self._alarm.set(queue[0].due, lane)
                     return
                 if queue[0].command is None and (again := self._gate.bar(lane, queue[0].attempts)) is not None:
-                    self._look_again(again, lane)
+                    self._alarm.set(again, lane)
                     return
                 await self._turn(lane, queue)
                 await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
@@ -213,19 +218,22 @@ class Lanes:
 
     async def _turn(self, lane: Lane, queue: deque[Item]) -> None:
         """Let what stands first in a lane be done, by itself or in the page of another lane."""
-        if self.effect.page > 1:
-            await self._pages.wait(lane, queue)
+        self._queued[lane] = None
         try:
+            if self.effect.page > 1:
+                await self._pages.wait(lane, queue)
             async with self._slots:
+                del self._queued[lane]
                 taken = self._pages.leave(lane)
                 # Whoever waited here must look again: a stopping function starts nothing new.
                 if taken is None and queue and not self._ends(lane) and not self._blocked(queue[0]):
                     self._working[lane] = queue[0]
                     if queue[0].command is not None:
                         await self._send(queue, queue[0])
-                    elif (ticket := self._gate.begin()) is not None:
+                    elif (ticket := self._gate.begin(queue[0].attempts)) is not None:
                         await self._work(lane, queue, ticket)
         finally:
+            self._queued.pop(lane, None)
             self._pages.leave(lane)  # one that is cancelled while it waits comes into no page any more
         if taken is not None:
             await asyncio.shield(taken)  # the others of that page wait for it, too
@@ -243,6 +251,7 @@ class Lanes:
             self._pages.end(page)
             for place in page:
                 self._working.pop(place.lane, None)
+            self.drop()
 
     def _runs(self, item: Item) -> bool:
         return item.command is None and not self._blocked(item) and item.partition not in self.leaving
@@ -263,7 +272,7 @@ class Lanes:
             await self._settle(page, events, found)
         elif len(page) > 1:
             self._pages.halve([place.item for place in page], len(page))
-        elif not (ticket.probe and found.raised):  # a failed probe tells of the outside, not of its event
+        elif not (ticket.spares and found.raised):  # then it tells of the outside, not of its event
             await self._settle(page, events, [found])
 
     async def _settle(
@@ -311,7 +320,7 @@ class Lanes:
         return item.partition, changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
-        outcome = await outbox.send(self.store, self._schemas, self._execute, item)
+        outcome = await self._outbox.send(item)
         if outcome is None:
             return
         self.progress.retried += item.attempts > 0
@@ -322,7 +331,7 @@ class Lanes:
         self._unpark()
 
     def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
-        handler, now = self.effect.handler, self._clock.now()
+        handler, now = self.effect.handler, self._alarm.now()
         self.progress.failed += 1
         item.attempts += 1
         item.failed, item.error = now, outcome.error
@@ -372,9 +381,10 @@ class Lanes:
             return item.put()
         return item.delete()
 
-    def _look_again(self, due: int, lane: Lane) -> None:
-        heapq.heappush(self._due, (due, lane))
-        self._earlier.set()
+    def _due_earlier(self, micros: int) -> None:
+        for queue in self.queues.values():
+            for item in queue:
+                item.due = max(0, item.due - micros)
 
     def _admit(self) -> None:
         if not self._gate.barred or (task := asyncio.current_task()) is None or task.cancelling():

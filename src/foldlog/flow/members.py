@@ -12,6 +12,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Unavailable
+from foldlog.flow.breaker import state_of
 from foldlog.model.clock import Clock
 from foldlog.ports.store import Batch, Delete, Put, Range, Row, RowKey, Store, Table
 
@@ -24,7 +25,7 @@ class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `done`, `failed` and `retried` are the counts of `Progress`, since the process began to run it; `rate` is events a
     second, between its last heartbeats. `waiting` is how many items wait in rows, of at most `limits.PARKED`. `breaker`
-    is `Circuit.opened`.
+    is `Circuit.opened`, `impatient` says that attempts count though it is open.
     """
 
     done: int = 0
@@ -33,6 +34,11 @@ class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
     retried: int = 0
     waiting: int = 0
     breaker: int | None = None
+    impatient: bool = False
+
+    def state(self, now: int) -> str | None:
+        """What the breaker is at this time; None where there is none."""
+        return None if self.breaker is None else state_of(self.breaker, now)
 
 
 class Member(msgspec.Struct, frozen=True):

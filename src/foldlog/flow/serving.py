@@ -154,15 +154,14 @@ def is_changed(before: str, now: str) -> bool:
     return before != now and before.partition(" ")[0] == now.partition(" ")[0]
 
 
-def other_indexes(found: Version, view: View) -> str:
-    """What is wrong where the code's indexes are not those that this version was made with, else ""."""
+def other_indexes(found: Version, view: View) -> tuple[str, str] | None:
+    """What is wrong where the code's indexes are not those that this version was made with, and the cure; else None."""
     if found.indexes == view.table.indexes:
-        return ""
+        return None
     made, said = (f"({', '.join(names)})" for names in (found.indexes, view.table.indexes))
-    return (
-        f"{view.name} was made with the indexes {made} and this code declares {said}: put them back, or give the "
-        f"projection version={found.version + 1}, which is built beside the one that is read"
-    )
+    what = f"{view.name} was made with the indexes {made} and this code declares {said}"
+    version = found.version + 1
+    return what, f"put them back, or give the projection version={version}, which is built beside the one that is read"
 
 
 async def register(store: Store, view: View) -> None:
@@ -192,7 +191,7 @@ async def register(store: Store, view: View) -> None:
     if found.dropping:
         raise Unavailable(f"version {version} of view {name!r} is being dropped: `foldlog views drop` ends that")
     if wrong := other_indexes(found, view):
-        raise Misconfigured(wrong)
+        raise Misconfigured(": ".join(wrong))
     if found.served and served.current != version:
         log.warning(
             "this code keeps version %d of a view whose version %d is read: `foldlog views switch` changes that",

@@ -41,6 +41,10 @@ class Breaker:
     seconds it lets `probes` events through, one at a time for each key; the first that goes right closes it. When all
     have failed, it opens again, for twice as long, `ceiling` seconds at most. A key counts once, so that one poison key
     never opens it.
+
+    What fails for good on all keys looks the same. So once its pauses add up to `patience` seconds, with no `window` in
+    which it stayed closed, failed attempts count: an event that was let through goes on by its own schedule, and ends
+    as a dead letter, while the breaker lets others through as before.
     """
 
     keys: int = 20
@@ -49,6 +53,7 @@ class Breaker:
     pause: float = 5.0
     ceiling: float = 300.0
     probes: int = 3
+    patience: float = limits.BREAKER_PATIENCE
 
     def __post_init__(self) -> None:
         whole = type(self.keys) is int and type(self.probes) is int
@@ -58,3 +63,5 @@ class Breaker:
             raise Misconfigured(f"Breaker wants a rate of more than 1 in {self.keys} keys, and at most 1")
         if not (0 < self.window < LONGEST and 0 < self.pause <= self.ceiling < LONGEST):
             raise Misconfigured("Breaker wants window > 0 and 0 < pause <= ceiling (seconds)")
+        if not 0 <= self.patience < LONGEST:
+            raise Misconfigured("Breaker wants patience >= 0 (seconds)")

@@ -4,8 +4,9 @@ Its names are loaded on first use (PEP 562): a process that only sends and reads
 without the machinery of functions.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from foldlog.lazy import on_first_use
 
 if TYPE_CHECKING:
     from foldlog.runtime.logs import log_json
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Portal", "Worker", "log_json", "reached", "until_signal"]
 
-_HOME = {"Portal": "portal", "Worker": "worker", "log_json": "logs", "reached": "worker", "until_signal": "serve"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {"Portal": "portal", "Worker": "worker", "log_json": "logs", "reached": "worker", "until_signal": "serve"},
+)

@@ -57,6 +57,7 @@ class Runner:
             retried=progress.retried,
             waiting=work.waiting if isinstance(work, Deliver) else 0,
             breaker=self.circuit.opened,
+            impatient=self.circuit.impatient,
         )
 
     def seen(self, partition: int) -> int | None:

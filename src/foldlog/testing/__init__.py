@@ -1,7 +1,8 @@
 """What makes a system built on Foldlog easy to test, and the contract suites that adapters are proved with."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from foldlog.lazy import on_first_use
 
 if TYPE_CHECKING:
     from foldlog.testing.exported import exported
@@ -9,11 +10,8 @@ if TYPE_CHECKING:
     from foldlog.testing.kit import FakeClock, SequentialIds, given
 
 __all__ = ["FakeClock", "SequentialIds", "exported", "fold_history", "given"]
-_HOME = {"exported": "exported", "fold_history": "history"}
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'foldlog.testing' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"foldlog.testing.{_HOME.get(name, 'kit')}"), name)
-    return value
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {"FakeClock": "kit", "SequentialIds": "kit", "exported": "exported", "fold_history": "history", "given": "kit"},
+)

@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import apsw
@@ -31,21 +30,17 @@ from foldlog.engines.sqlite.readers import Readers
 from foldlog.engines.sqlite.watch import Watch
 from foldlog.engines.sqlite.writer import Loop, Results, Writer, settle
 from foldlog.errors import Unavailable
+from foldlog.lazy import on_first_use
 from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
 from foldlog.model.thread import in_thread
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
 __all__ = ["SqliteStore"]
-_TOOLS = {"examine": "checkup", "fork": "forking"}  # of the command line: loaded when it asks
+# Tools of the command line: loaded when it asks.
+__getattr__, __dir__ = on_first_use(__name__, {"examine": "checkup", "fork": "forking"})
 
 _FEW = 64  # events or rows that are read on the spot: less work than handing them to a thread
-
-
-def __getattr__(name: str) -> object:
-    if name not in _TOOLS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_TOOLS[name]}"), name)
 
 
 def _micros() -> int:
