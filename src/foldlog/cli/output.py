@@ -84,8 +84,8 @@ class Output:
 class Rows:
     """A table as `Output.table` prints it.
 
-    Where a terminal is too narrow, header and rows are broken between two columns, and go on indented; only a column that
-    is wider than the terminal, and the last one, are folded. Where nobody looks a row is one line, for `grep`.
+    Where a terminal is too narrow, header and rows are broken between two columns and go on indented; only the last
+    column, and one that is wider than the terminal, are folded. Where nobody looks a row is one line, for `grep`.
     """
 
     def __init__(

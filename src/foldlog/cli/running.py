@@ -18,6 +18,7 @@ from foldlog.model.handler import Handler
 from foldlog.model.projection import Projection
 from foldlog.model.schema import Upcast
 from foldlog.runtime.logs import log_json
+from foldlog.runtime.worker import said
 from foldlog.system import Function, Resolved
 
 
@@ -28,8 +29,9 @@ from foldlog.system import Function, Resolved
 def run_app(app: str, url: str, machine: bool) -> None:
     """Run the functions of APP until SIGTERM or Ctrl-C.
 
-    One line on standard output says when everything runs; logs go to standard error, one JSON object a line. A second
-    signal ends at once; what was not marked as done is then done again later.
+    One line on standard output says when every function has begun, and one for each that stops for good, and why; the
+    others go on. With none left, the command fails. Logs go to standard error, one JSON object a line. A second signal
+    ends at once; what was not marked as done is then done again later.
 
     Examples:
       foldlog run bank.py
@@ -43,15 +45,27 @@ def run_app(app: str, url: str, machine: bool) -> None:
         if isinstance(part, Projection | Handler)
     ]
 
+    gone: list[str] = []
+
     def ready() -> None:
+        running = [name for name in names if name not in gone]
         if machine:
-            output.json({"ready": True, "url": known.url, "functions": names, "pid": os.getpid()})
+            output.json({"ready": True, "url": known.url, "functions": running, "pid": os.getpid()})
         else:
-            output.say(f"ready: {known.url} runs {counted(len(names), 'function')}: {', '.join(names) or 'none'}")
+            count = f"{len(running)} of {counted(len(names), 'function')}" if gone else counted(len(names), "function")
+            output.say(f"ready: {known.url} runs {count}: {', '.join(running) or 'none'}")
+        sys.stdout.flush()
+
+    def stopped(name: str, why: Exception) -> None:
+        gone.append(name)
+        if machine:
+            output.json({"stopped": name, "why": said(why)})
+        else:
+            output.say(f"stopped: {name}, until this process starts anew: {said(why)}")
         sys.stdout.flush()
 
     log_json(sys.stderr)
-    asyncio.run(known.serve(ready))
+    asyncio.run(known.serve(ready, stopped=stopped))
 
 
 @click.command(cls=OnTarget)
