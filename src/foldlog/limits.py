@@ -75,6 +75,7 @@ CONCURRENCY = 16  # keys of one handler at work at once where the handler does n
 HANDLER_PAGE = 100  # events of one call of a handler that takes lists, where it does not say
 HANDLER_PAGE_MAX = 1_000  # and at most: less than WINDOW, so that the next page can come together meanwhile
 HANDLER_TIMEOUT = 30.0  # one attempt of a handler
+HELD = 0.5  # an async handler that blocks the event loop longer is named in the log; a busy machine alone takes 0.1
 BREAKER_KEYS = 1_000  # keys that a breaker remembers the last call of
 SENDS = 100  # commands one handled event may answer with
 SENDS_BYTES = 4_194_304  # and their bodies: those of many keys are written in one commit
