@@ -123,6 +123,10 @@ def _left(name: str, parts: Parts | None) -> str:
     view, _, version = name.removeprefix("view.").rpartition(".")
     if any(isinstance(one, View) and one.projection.name == view for one in (parts.functions if parts else ())):
         return f"once it is not read and no older code runs: `foldlog views APP drop {view} {version}`"
+    if name.startswith("view."):
+        return (
+            f"once no code has it: `foldlog views APP drop {view} {version} --removed`; else run the app that lists it"
+        )
     return "run the app that lists it, or leave it: it does no harm, and a part of that name would go on from there"
 
 
