@@ -81,7 +81,12 @@ def test_run_tells_at_once_which_function_has_stopped_and_fails_with_the_last(ap
     first = started("run", app)
     line(first)
     end(first)
+    assert foldlog("check", app, "--store")[0].endswith("good to run\n")
     app.write_text(source.replace('"balances")', '"balances", indexes=("whole",))'))
+    foldlog("check", app)
+    assert "fault: view.balances.1 was made with the indexes ()" in foldlog("check", app, "--store", code=1)[0]
+    elsewhere = f"sqlite:{app.parent}/elsewhere.db"
+    assert "there is no log" in foldlog("check", app, "--store", "--url", elsewhere, code=3)[1]
     process = started("run", app)
     assert line(process).startswith("stopped: view.balances.1, until this process starts anew: misconfigured: ")
     assert process.stdout.readline().endswith(b"runs 1 of 2 functions: handler.greet\n")

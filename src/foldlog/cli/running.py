@@ -9,8 +9,9 @@ import click
 
 from foldlog.app import App
 from foldlog.cli.output import Output
-from foldlog.cli.target import OnTarget, find, json_option, url_option
+from foldlog.cli.target import OnTarget, Target, find, json_option, opened, url_option
 from foldlog.errors import Misconfigured
+from foldlog.flow import serving
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.finding import counted
@@ -72,17 +73,20 @@ def run_app(app: str, url: str, machine: bool) -> None:
 @click.argument("app")
 @url_option
 @click.option("--strict", is_flag=True, help="Warnings count as faults.")
+@click.option("--store", "stored_too", is_flag=True, help="Look into the store too, which must be there.")
 @json_option
 @click.pass_context
-def check(context: click.Context, app: str, url: str, strict: bool, machine: bool) -> None:
+def check(context: click.Context, app: str, url: str, strict: bool, stored_too: bool, machine: bool) -> None:
     """Check the parts of APP without opening its store: every fault at once, exit code 1 if there is one.
 
-    Faults: bad annotations, names that stand twice, upcasts with gaps, an unknown URL, a missing driver. Warnings:
-    parts, events and commands in the app's module that its list of parts does not name.
+    Faults: bad annotations, names that stand twice, upcasts with gaps, an unknown URL, a missing driver; with --store
+    also projections whose indexes are not those that their tables were made with. Warnings: parts, events and commands
+    in the app's module that its list of parts does not name.
 
     Examples:
       foldlog check bank.py
       foldlog check shop.main:app --strict --json
+      foldlog check bank.py --store --url sqlite:/var/lib/bank.db
     """
     faults: tuple[str, ...] = ()
     warnings: list[str] = []
@@ -91,6 +95,8 @@ def check(context: click.Context, app: str, url: str, strict: bool, machine: boo
         if target.module is not None:
             warnings = unlisted(target.module, target.known_app())
         target.known_app()
+        if stored_too:
+            faults = asyncio.run(_other_than_stored(target))
     except Misconfigured as error:
         faults = error.faults
     failed = bool(faults) or (strict and bool(warnings))
@@ -106,6 +112,16 @@ def check(context: click.Context, app: str, url: str, strict: bool, machine: boo
         output.say(f"{app}: {found}{'' if failed else ': good to run'}")
     if failed:
         context.exit(1)
+
+
+async def _other_than_stored(target: Target) -> tuple[str, ...]:
+    found: list[str] = []
+    async with opened(target) as store:
+        for view in Resolved(target.known_app().parts).views.values():
+            known, _ = await serving.find_version(store, view.projection.name, view.projection.version)
+            if known is not None and (wrong := serving.other_indexes(known, view)):
+                found.append(wrong)
+    return tuple(found)
 
 
 def unlisted(module: ModuleType, app: App) -> list[str]:
