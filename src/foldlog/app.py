@@ -255,13 +255,21 @@ class App:
         self._nudge()
         return count
 
-    async def serve(self, ready: Callable[[], object] | None = None) -> None:
-        """Open, call `ready`, run the functions until SIGTERM or Ctrl-C, stop cleanly. A second signal ends at once."""
+    async def serve(
+        self,
+        ready: Callable[[], object] = lambda: None,
+        *,
+        stopped: Callable[[str, Exception], object] = lambda _name, _why: None,
+    ) -> None:
+        """Open, run the functions until SIGTERM or Ctrl-C, stop cleanly. A second signal ends at once.
+
+        `ready()` is called when every function has begun; `stopped(name, why)` for each that stops for good, while the
+        others go on. Errors: why the last one stopped, where none is left.
+        """
         with runtime.until_signal() as stop:
             async with self:
-                if ready is not None:
-                    ready()
-                await stop.wait()
+                if self._worker is not None:
+                    await self._worker.serve(stop, ready, stopped)
 
     def run(self) -> None:
         """Run the functions until SIGTERM or Ctrl-C. Logs go to standard error as JSON lines, where none are set up."""

@@ -106,9 +106,13 @@ def build(
 
 
 class Resolved:
-    """The parts with their annotations resolved. `faults` holds every fault, so that `check` can show them all."""
+    """The parts with their annotations resolved. `faults` holds every fault, so that `check` can show them all.
 
-    def __init__(self, parts: Sequence[object]) -> None:
+    `whole` says that these are all parts of an app, with the upcasts of their events; a test looks at one part alone.
+    """
+
+    def __init__(self, parts: Sequence[object], *, whole: bool = True) -> None:
+        self._whole = whole
         self.faults: list[str] = []
         self.deciders: dict[str, tuple[Decider[Any, Any, Any], tuple[type, ...]]] = {}
         self.views: dict[str, View] = {}
@@ -181,7 +185,7 @@ class Resolved:
             events.update(dict.fromkeys(function.takes.types))
         for view in self.views.values():
             self._check_inline(view)
-        self._schemas = Schemas(events, self._commands, self.upcasts)
+        self._schemas = Schemas(events, self._commands, self.upcasts, complete=self._whole)
         for function in self._functions():
             function.bind(self._schemas)
 

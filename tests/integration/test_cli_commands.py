@@ -72,6 +72,32 @@ def test_run_says_when_it_is_ready_works_and_stops_cleanly(app, tmp_path, starte
     assert all(json.loads(one)["level"] for one in err.splitlines())
 
 
+def test_run_tells_at_once_which_function_has_stopped_and_fails_with_the_last(app, started) -> None:
+    row = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Row:\n    whole: int\n\n"
+    source = app.read_text().replace('@projection("balances")', f'{row}@projection("balances")')
+    fold = "(row: int | None, event: Deposited) -> int:\n    return (row or 0) + event.amount"
+    source = source.replace(fold, "(row: Row | None, event: Deposited) -> Row:\n    return Row(event.amount)")
+    app.write_text(source)
+    first = started("run", app)
+    line(first)
+    end(first)
+    assert foldlog("check", app, "--store")[0].endswith("good to run\n")
+    app.write_text(source.replace('"balances")', '"balances", indexes=("whole",))'))
+    foldlog("check", app)
+    assert "fault: view.balances.1 was made with the indexes ()" in foldlog("check", app, "--store", code=1)[0]
+    elsewhere = f"sqlite:{app.parent}/elsewhere.db"
+    assert "there is no log" in foldlog("check", app, "--store", "--url", elsewhere, code=3)[1]
+    process = started("run", app)
+    assert line(process).startswith("stopped: view.balances.1, until this process starts anew: misconfigured: ")
+    assert process.stdout.readline().endswith(b"runs 1 of 2 functions: handler.greet\n")
+    end(process)
+    app.write_text(app.read_text().replace(", balances, greet]", ", balances]"))
+    process = started("run", app, "--json")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, json.loads(out)["stopped"]) == (6, "view.balances.1")
+    assert "was made with the indexes" in json.loads(err.splitlines()[-1])["error"]["message"]
+
+
 def test_a_second_signal_ends_a_run_at_once(app, tmp_path, started) -> None:
     hanging = 'import asyncio\n    (here / "begun").touch()\n    await asyncio.sleep(1000)\n    if'
     app.write_text(app.read_text().replace('if (here / "broken")', f'{hanging} (here / "broken")'))

@@ -93,6 +93,21 @@ def test_people_are_told_what_happened_and_what_to_do_next(app) -> None:
     assert out == "balances version 1 is dropped, 0 dead letters with it\n"
 
 
+def test_a_projection_that_no_code_has_any_more_is_dropped(app) -> None:
+    assert (
+        "--removed is for those that no code has"
+        in foldlog("views", app, "drop", "balances", "1", "--removed", code=3)[1]
+    )
+    source = app.read_text()
+    app.write_text(source.replace('projection("balances"', 'projection("sums"'))
+    (warning,) = [one for one in machine("doctor", app)[0]["findings"] if one["check"] == "tables"]
+    assert "drop balances 1 --removed" in warning["next"]
+    assert "the store has version 1: --removed drops it" in foldlog("views", app, "drop", "balances", "1", code=3)[1]
+    assert "there is no view 'nope'" in foldlog("views", app, "drop", "nope", "1", code=3)[1]
+    assert views(app, "drop", "balances", "1", "--removed")[0]["dropped"] == 1
+    assert not [one for one in machine("doctor", app)[0]["findings"] if one["check"] == "tables"]
+
+
 def test_a_rebuild_that_is_stopped_goes_on(app) -> None:
     process = start("views", f"{app}:new", "rebuild", "balances", "--rate", "1", "--json")
     until(lambda: views(app, "list")[-1]["position"] > 0)

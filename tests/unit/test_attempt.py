@@ -1,13 +1,15 @@
 """One call of a handler: whatever it does, it is an outcome, and the function goes on."""
 
 import asyncio
+import logging
 import threading
 
 import pytest
 
-from foldlog import Backoff, Context, Decider, Send, handler
+from foldlog import Backoff, Context, Decider, Send, handler, limits
 from foldlog.errors import Corrupt, Undecodable
 from foldlog.flow.attempt import Effect
+from foldlog.flow.held import watched
 from tests.unit.bank import Deposit, Open, Opened, account, decide, evolve
 from tests.unit.site import Site, until
 
@@ -146,3 +148,63 @@ def test_a_handler_outside_an_app_sends_nothing(clock):
 
     effect = Effect(handler("see")(sends))
     assert "outside an App" in effect._outcome(Send(part, "1", Deposit(1))).error  # noqa: SLF001 - seen from inside
+
+
+def test_a_handler_that_blocks_the_loop_is_named_in_the_log_once(clock, monkeypatch, caplog):
+    monkeypatch.setattr(limits, "HELD", 0.0)
+
+    async def function(event: Opened) -> None:
+        await asyncio.sleep(0)
+
+    run(clock, function)
+    told = [one for one in caplog.records if "blocked the event loop" in one.getMessage()]
+    assert [one.levelname for one in told if one.levelno >= logging.WARNING] == ["WARNING"]
+    assert told[0].getMessage().startswith("handler.see blocked the event loop for 0.0 s at account-")
+    assert "asyncio.to_thread" in told[0].getMessage()
+
+
+def test_one_that_awaits_is_not(clock, monkeypatch, caplog):
+    monkeypatch.setattr(limits, "HELD", 3_600.0)
+
+    async def function(event: Opened) -> None:
+        await asyncio.sleep(0)
+
+    run(clock, function)
+    assert "blocked the event loop" not in caplog.text
+
+
+def test_a_watched_coroutine_is_awaited_as_any_other():
+    seen, sleeping = [], asyncio.Event()
+
+    async def work() -> str:
+        try:
+            await asyncio.sleep(0)
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+        except TimeoutError:
+            seen.append("timeout")
+        try:
+            sleeping.set()
+            await asyncio.sleep(3_600)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            await asyncio.sleep(0)
+            return "answer"
+        raise AssertionError
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    async def main():
+        task = asyncio.ensure_future(through(work()))
+        await sleeping.wait()
+        task.cancel()
+        assert await task == "answer"
+        with pytest.raises(ValueError, match="no"):
+            await through(fails())
+
+    async def through(coroutine):
+        return await watched(coroutine, lambda _: None)
+
+    asyncio.run(main())
+    assert seen == ["timeout", "cancelled"]

@@ -11,6 +11,7 @@ from foldlog.errors import Corrupt
 from foldlog.flow.checkup import Parts, examine
 from foldlog.flow.fork import Fork
 from foldlog.flow.lease import CHECKPOINTS, Checkpoint
+from foldlog.flow.members import MEMBERS, Member
 from foldlog.model.finding import FAIL, OK, WARN, Examined
 from foldlog.ports.store import Batch, Put, RowKey
 from tests.unit.bank import Deposit, Open, Opened, account, balances
@@ -104,6 +105,34 @@ def test_leases_that_nobody_holds_or_that_ended(site, clock):
         await app.system.store.commit(Batch(rows=[put(f"{balances.table}/03", 1, "", 0, "another", epoch)]))
         (foreign,) = [one for one in await look(app) if one.state == FAIL]
         assert foreign.what == f"{balances.table}: 1 partition of another log, another"
+        await app.stop()
+
+    asyncio.run(main())
+
+
+def test_functions_that_running_processes_have_given_up(site, clock):
+    def beat(owner, *functions, seconds=10, **stopped):
+        told = {name.replace("_", "."): why for name, why in stopped.items()}
+        member = Member(1, clock.now() + seconds * 1_000_000, functions, stopped=told)
+        return Put(MEMBERS, RowKey("", owner), msgspec.json.encode(member))
+
+    async def main():
+        app = site.app([account, balances, greet])
+        await app.open_only()
+        log = app.system.store.identity.log
+        rows = [
+            put("handler.greet/00", 0, "", 0, log),
+            beat("host:1:a", "view.balances.1", handler_greet="misconfigured: no"),
+            beat("host:2:b", handler_greet="misconfigured: no", view_balances_1="ValueError: bad"),
+            beat("host:3:c", "handler.greet", seconds=-1, handler_old="long ago"),
+        ]
+        await app.system.store.commit(Batch(rows=rows))
+        found = [one for one in await look(app) if one.check in {"stopped", "leases"}]
+        assert [(one.check, one.state, one.what) for one in found[:2]] == [
+            ("stopped", FAIL, "handler.greet has stopped for good in host:1:a, host:2:b: misconfigured: no"),
+            ("stopped", WARN, "view.balances.1 has stopped for good in host:2:b: ValueError: bad"),
+        ]
+        assert all("start its process anew" in one.next for one in found if "greet" in one.what)
         await app.stop()
 
     asyncio.run(main())

@@ -56,6 +56,61 @@ def test_a_version_that_is_dropped_leaves_nothing(site, clock):
     asyncio.run(main())
 
 
+def test_a_projection_that_no_code_has_goes_with_the_version_that_is_read(site, clock):
+    async def main():
+        async with site.app([account, projection("balances")(broken)]) as app:
+            await fill(app)
+            await app.settle()
+        async with site.app([account, manual]) as app:
+            await app.settle()
+        async with site.app([account]) as app:
+            store = app.system.store
+            with pytest.raises(Invalid, match="drop version 2 before it"):
+                await dropping.drop(store, clock, "op", "balances", 1, removed=True)
+            await dropping.drop(store, clock, "op", "balances", 2, removed=True)
+            with pytest.raises(Invalid, match="is read now"):
+                await dropping.drop(store, clock, "op", "balances", 1)
+            assert await dropping.drop(store, clock, "op", "balances", 1, removed=True) == 3
+            assert await remains(store) == (0, 0, False)
+            assert await serving.pointer(store, "balances") == (None, 0)
+            assert await serving.versions(store, "balances") == []
+            with pytest.raises(NotFound):
+                await dropping.drop(store, clock, "op", "balances", 1, removed=True)
+        async with site.app([account, balances]) as app:  # and may come back, as if it had never been there
+            await app.settle()
+            assert await app.get(balances, "1") == 10
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_drop_of_a_removed_projection_that_dies_is_done_by_the_next_one(site, clock, number, stored):
+    async def main():
+        async with site.app([account, projection("balances")(broken)]) as app:
+            await fill(app)
+            await app.settle()
+        app = site.app([account])
+        await app.open_only()
+        for name, hook in crash_at(number, stored=stored).items():
+            setattr(app.link, name, hook)
+        dropper = asyncio.create_task(dropping.drop(app.link, clock, "op", "balances", 1, removed=True))
+        for _ in range(3_000):
+            if dropper.done() or app.link.dead:
+                break
+            await asyncio.sleep(0.001 if site.url != "memory:" else 0)
+        await kill(app)
+        clock.advance(60)
+        async with site.app([account]) as app:
+            store = app.system.store
+            if await serving.find_version(store, "balances", 1) != (None, 0):
+                await dropping.drop(store, clock, "op", "balances", 1, removed=True)
+            assert await remains(store) == (0, 0, False)
+            assert await serving.pointer(store, "balances") == (None, 0)
+
+    asyncio.run(main())
+
+
 def test_a_version_that_runs_is_not_dropped(site, clock):
     async def main():
         await filled(site)

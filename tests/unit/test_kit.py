@@ -11,9 +11,11 @@ from foldlog import (
     Query,
     Recorded,
     Rejected,
+    Send,
     Upcast,
     command,
     event,
+    handler,
     projection,
 )
 from foldlog.errors import Invalid
@@ -135,6 +137,39 @@ def test_wrong_use_with_a_decider_is_explained():
     for part in (decide, 5, Upcast("account.opened", 1, dict)):
         with pytest.raises(TypeError, match="cannot be given: name a decider, a projection or a handler"):
             given(part)
+
+
+@event("door.opened", version=2)
+class DoorOpened:
+    by: str
+
+
+@command("door.open", version=3)
+class OpenDoor:
+    by: str
+
+
+@projection("visits")
+def visits(row: int | None, event: DoorOpened) -> int:
+    return (row or 0) + 1
+
+
+@handler("ring")
+async def ring(event: DoorOpened, ctx: Context) -> Send:
+    return Send("door", "1", OpenDoor(event.by))
+
+
+def test_a_part_of_events_with_older_versions_needs_no_upcast():
+    def decide(command: OpenDoor, state: None) -> list[DoorOpened]:
+        return [DoorOpened(command.by)]
+
+    def evolve(state: None, event: DoorOpened) -> None:
+        return None
+
+    door = Decider("door", decide, evolve, initial=None)
+    given(door, DoorOpened("Ann")).when(OpenDoor("Bob")).then(DoorOpened("Bob"))
+    given(visits, DoorOpened("Ann")).when(DoorOpened("Bob")).then(2)
+    given(ring).when(DoorOpened("Ann")).then(Send("door", "1", OpenDoor("Ann")))
 
 
 def test_what_does_not_survive_storage_fails_in_the_unit_test():

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +17,27 @@ from foldlog.errors import Invalid, Misconfigured, NotFound
 from tests.unit.bank import Deposit, Open, Opened, account, balances, decide, evolve
 
 numbers = count()
+
+
+class Mood(Enum):
+    GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Owned:
+    owner: str | None
+    since: datetime | None
+    count: int
+    share: float
+    mood: Mood
+    either: int | str
+
+
+def own(row: Owned | None, event: Opened) -> Owned:
+    return Owned(event.owner, None, 1, 0.5, Mood.GOOD, 1)
+
+
+owned = projection("owned", indexes=("owner", "since", "count", "share", "mood", "either"))(own)
 
 
 @handler("greet")
@@ -63,6 +87,31 @@ def test_a_wrong_argument_is_named_and_nothing_is_stored(call, said, site) -> No
             assert await app.system.store.head() == 0
             await app.send(account, "1", Open("Ann"))
             await app.send(account, "1", Deposit(5))
+
+    asyncio.run(main())
+
+
+def test_a_bound_that_no_row_can_have_is_refused(site) -> None:
+    wrong = {"owner": 5, "since": 2026, "count": "5", "share": "0.5", "mood": 1, None: 17}
+    right = {
+        "owner": "Ann",
+        "since": datetime(2026, 1, 1, tzinfo=UTC),
+        "count": 1,
+        "share": 1,
+        "mood": Mood.GOOD,
+        "either": 1,
+    }
+
+    async def main():
+        async with site.app([account, owned]) as app:
+            await app.send(account, "1", Open("Ann"))
+            await app.settle()
+            for index, bound in wrong.items():
+                with pytest.raises(Invalid, match=r"'owned', version=1\) holds (texts|numbers): .* is none of them"):
+                    await app.find(owned, index, high=bound)
+            for index, bound in {**right, None: "1"}.items():
+                await app.find(owned, index, bound)
+            assert [one.key for one in await app.find(owned, "either", 1, "z")] == ["1"]
 
     asyncio.run(main())
 

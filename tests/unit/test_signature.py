@@ -124,7 +124,7 @@ def test_an_answer_that_cannot_be_resolved_is_misconfigured():
 @pytest.mark.parametrize(
     ("annotation", "why"),
     [
-        (int, "int is no event: write @event"),
+        (int, r", parameter 'event' \(number \d\): int is no event: write @event"),
         (C, r"C is no event but the command 'c': name events here"),
         (Optional[A], "NoneType is no event"),  # noqa: UP045 - the older way of writing it
         (Any, "Any is no event"),

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 
 import pytest
 
-from foldlog import App, Context, handler
+from foldlog import App, Context, handler, projection
+from foldlog.errors import Misconfigured
 from foldlog.flow import lease
 from foldlog.runtime.serve import until_signal
 from tests.unit.bank import Open, Opened, account, balances
@@ -32,6 +34,15 @@ App(sys.argv[1], [account, balances, see]).run()
 @handler("see")
 async def see(event: Opened, ctx: Context) -> None:
     raise AssertionError("it was marked as done")
+
+
+@dataclass(frozen=True)
+class Owner:
+    owner: str
+
+
+def owners(row: Owner | None, event: Opened) -> Owner:
+    return Owner(event.owner)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -102,6 +113,31 @@ def test_serve_says_when_it_is_ready_and_stops(url):
 
         await app.serve(on_ready)
         assert len(ready) == 1
+
+    asyncio.run(main())
+
+
+def test_serve_tells_what_has_stopped_and_ends_with_the_last(tmp_path):
+    url = f"sqlite:{tmp_path}/x.db"
+    seen = []
+
+    async def main():
+        async with App(url, [account, projection("owners")(owners)]) as app:
+            await app.settle()
+        indexed = projection("owners", indexes=("owner",))(owners)
+
+        def on_ready():
+            seen.append("ready")
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+
+        def on_stop(name, why):
+            seen.append((name, type(why)))
+
+        await App(url, [account, indexed, see]).serve(on_ready, stopped=on_stop)
+        assert seen == [("view.owners.1", Misconfigured), "ready"]
+        with pytest.raises(Misconfigured, match="was made with the indexes"):
+            await App(url, [account, indexed]).serve(on_ready, stopped=on_stop)
+        assert seen[2:] == [("view.owners.1", Misconfigured)]
 
     asyncio.run(main())
 

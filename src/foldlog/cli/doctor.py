@@ -26,10 +26,11 @@ def doctor(context: click.Context, target: str, deep: bool, url: str, machine: b
     """Look at a store, and at an app on it, and say what is wrong and what to do; exit code 1 if something fails.
 
     It looks at SQLite's settings, who may open the files, disk space, the time of an fsync, the length of the WAL,
-    holes in the positions, leases of processes that died, functions that nobody runs, dead letters and backlog. With
-    APP also at kinds of events that no part knows, oldest and newest events that do not decode, tables of views that
-    no projection has any more, the time that each fold takes, and a cold start in a fresh interpreter with its heaviest
-    imports. --deep reads everything: checksums, indexes, order of time, versions.
+    holes in the positions, leases of processes that died, functions that nobody runs or that a process has given
+    up, dead letters and backlog. With APP also at kinds of events that no part knows, oldest and newest events that
+    do not decode, tables of views that no projection has any more, the time that each fold takes, and a cold start
+    in a fresh interpreter with its heaviest imports. --deep reads everything: checksums, indexes, order of time,
+    versions.
 
     Nothing in the store is changed and no handler is called; it may be in use. ok: as it should be; warn: look at it
     soon; fail: what Foldlog promises does not hold now.

@@ -9,8 +9,9 @@ import click
 
 from foldlog.app import App
 from foldlog.cli.output import Output
-from foldlog.cli.target import OnTarget, find, json_option, url_option
+from foldlog.cli.target import OnTarget, Target, find, json_option, opened, url_option
 from foldlog.errors import Misconfigured
+from foldlog.flow import serving
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.finding import counted
@@ -18,6 +19,7 @@ from foldlog.model.handler import Handler
 from foldlog.model.projection import Projection
 from foldlog.model.schema import Upcast
 from foldlog.runtime.logs import log_json
+from foldlog.runtime.worker import said
 from foldlog.system import Function, Resolved
 
 
@@ -28,8 +30,9 @@ from foldlog.system import Function, Resolved
 def run_app(app: str, url: str, machine: bool) -> None:
     """Run the functions of APP until SIGTERM or Ctrl-C.
 
-    One line on standard output says when everything runs; logs go to standard error, one JSON object a line. A second
-    signal ends at once; what was not marked as done is then done again later.
+    One line on standard output says when every function has begun, and one for each that stops for good, and why; the
+    others go on. With none left, the command fails. Logs go to standard error, one JSON object a line. A second signal
+    ends at once; what was not marked as done is then done again later.
 
     Examples:
       foldlog run bank.py
@@ -43,32 +46,47 @@ def run_app(app: str, url: str, machine: bool) -> None:
         if isinstance(part, Projection | Handler)
     ]
 
+    gone: list[str] = []
+
     def ready() -> None:
+        running = [name for name in names if name not in gone]
         if machine:
-            output.json({"ready": True, "url": known.url, "functions": names, "pid": os.getpid()})
+            output.json({"ready": True, "url": known.url, "functions": running, "pid": os.getpid()})
         else:
-            output.say(f"ready: {known.url} runs {counted(len(names), 'function')}: {', '.join(names) or 'none'}")
+            count = f"{len(running)} of {counted(len(names), 'function')}" if gone else counted(len(names), "function")
+            output.say(f"ready: {known.url} runs {count}: {', '.join(running) or 'none'}")
+        sys.stdout.flush()
+
+    def stopped(name: str, why: Exception) -> None:
+        gone.append(name)
+        if machine:
+            output.json({"stopped": name, "why": said(why)})
+        else:
+            output.say(f"stopped: {name}, until this process starts anew: {said(why)}")
         sys.stdout.flush()
 
     log_json(sys.stderr)
-    asyncio.run(known.serve(ready))
+    asyncio.run(known.serve(ready, stopped=stopped))
 
 
 @click.command(cls=OnTarget)
 @click.argument("app")
 @url_option
 @click.option("--strict", is_flag=True, help="Warnings count as faults.")
+@click.option("--store", "stored_too", is_flag=True, help="Look into the store too, which must be there.")
 @json_option
 @click.pass_context
-def check(context: click.Context, app: str, url: str, strict: bool, machine: bool) -> None:
+def check(context: click.Context, app: str, url: str, strict: bool, stored_too: bool, machine: bool) -> None:
     """Check the parts of APP without opening its store: every fault at once, exit code 1 if there is one.
 
-    Faults: bad annotations, names that stand twice, upcasts with gaps, an unknown URL, a missing driver. Warnings:
-    parts, events and commands in the app's module that its list of parts does not name.
+    Faults: bad annotations, names that stand twice, upcasts with gaps, an unknown URL, a missing driver; with --store
+    also projections whose indexes are not those that their tables were made with. Warnings: parts, events and commands
+    in the app's module that its list of parts does not name.
 
     Examples:
       foldlog check bank.py
       foldlog check shop.main:app --strict --json
+      foldlog check bank.py --store --url sqlite:/var/lib/bank.db
     """
     faults: tuple[str, ...] = ()
     warnings: list[str] = []
@@ -77,6 +95,8 @@ def check(context: click.Context, app: str, url: str, strict: bool, machine: boo
         if target.module is not None:
             warnings = unlisted(target.module, target.known_app())
         target.known_app()
+        if stored_too:
+            faults = asyncio.run(_other_than_stored(target))
     except Misconfigured as error:
         faults = error.faults
     failed = bool(faults) or (strict and bool(warnings))
@@ -92,6 +112,16 @@ def check(context: click.Context, app: str, url: str, strict: bool, machine: boo
         output.say(f"{app}: {found}{'' if failed else ': good to run'}")
     if failed:
         context.exit(1)
+
+
+async def _other_than_stored(target: Target) -> tuple[str, ...]:
+    found: list[str] = []
+    async with opened(target) as store:
+        for view in Resolved(target.known_app().parts).views.values():
+            known, _ = await serving.find_version(store, view.projection.name, view.projection.version)
+            if known is not None and (wrong := serving.other_indexes(known, view)):
+                found.append(wrong)
+    return tuple(found)
 
 
 def unlisted(module: ModuleType, app: App) -> list[str]:

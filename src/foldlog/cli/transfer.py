@@ -107,7 +107,12 @@ def _last_position(file: BinaryIO) -> int:
 
 @click.command("import", cls=OnTarget)
 @click.argument("target", metavar="URL|APP")
-@click.argument("file", metavar="[FILE|-]", default="-")
+@click.argument(
+    "file",
+    metavar="[FILE|-]",
+    default="-",
+    type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
+)
 @click.option(
     "--on-error",
     type=click.Choice(["refuse", "skip"]),

@@ -138,22 +138,41 @@ def back(place: Place, name: str, machine: bool) -> None:
 @click.command("drop", cls=OnTarget)
 @_name
 @click.argument("version", type=click.IntRange(1))
+@click.option("--removed", is_flag=True, help="No code has the projection any more: the version that is read goes too.")
 @json_option
 @click.pass_obj
-def drop_version(place: Place, name: str, version: int, machine: bool) -> None:
+def drop_version(place: Place, name: str, version: int, removed: bool, machine: bool) -> None:
     """Remove a version of a projection for good: its table, its checkpoint and its dead letters.
 
-    Refused for the version that is read, and for one that a running process keeps up.
+    Refused for the version that is read, and for one that a running process keeps up. A projection that APP does not
+    list is dropped with --removed, its other versions before the one that is read.
 
-    Example:
+    Examples:
       foldlog views bank.py drop balances 1
+      foldlog views bank.py drop old-balances 1 --removed
     """
-    letters = _with_system(place, name, lambda system, _: drop(system.store, system.clock, system.owner, name, version))
+    letters = asyncio.run(_drop(place, name, version, removed=removed))
     output = Output(machine)
     if machine:
         output.json({"name": name, "dropped": version, "dead_letters": letters})
     else:
         output.say(f"{name} version {version} is dropped, {counted(letters, 'dead letter')} with it")
+
+
+async def _drop(place: Place, name: str, version: int, *, removed: bool) -> int:
+    app = app_of(place)
+    listed = any(isinstance(part, Projection) and part.name == name for part in app.parts)
+    if listed and removed:
+        raise Invalid(f"this app lists the projection {name!r}: --removed is for those that no code has any more")
+    async with app.open(functions=False):
+        system = app.system
+        if not listed and not removed:
+            known = await serving.versions(system.store, name)
+            if not known:
+                projection_of(app, name)
+            there = ", ".join(str(one.version) for one in known)
+            raise Invalid(f"this app lists no projection {name!r}, the store has version {there}: --removed drops it")
+        return await drop(system.store, system.clock, system.owner, name, version, removed=removed)
 
 
 VERSION_COMMANDS = rebuild, diff, switch, back, drop_version

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 
 from foldlog import limits
-from foldlog.cli.output import Output, cell, note, table
+from foldlog.cli.output import Output, Rows, cell, note
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ async def _print(look: Callable[[], Awaitable[Listed]], output: Output, every: i
             while True:
                 found = await look()
                 remarks = [cell(found.remark)] if found.remark else []
-                live.update(Group(table(found.columns, found.rows), *remarks), refresh=True)
+                live.update(Group(Rows(found.columns, found.rows), *remarks), refresh=True)
                 await asyncio.sleep(every)
 
 

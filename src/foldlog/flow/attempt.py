@@ -4,12 +4,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from foldlog import limits
 from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
+from foldlog.flow.held import watched
 from foldlog.flow.inbox import Command, told
 from foldlog.model.clock import Clock
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
@@ -53,7 +55,7 @@ class Effect:
         self._context = wants(handler.function, 1, Context, what)
         self._blocking = not inspect.iscoroutinefunction(handler.function)
         self._by_envelope = handler.key is not None and keyed_by_envelope(handler.key, what)
-        self._keyless = False
+        self._keyless = self._holds = False
         self.query = Query()
         self._schemas: Schemas | None = None
 
@@ -114,7 +116,7 @@ class Effect:
                 if self._blocking:
                     answer = await in_thread(self.handler.function, *arguments)
                 else:
-                    answer = await self.handler.function(*arguments)
+                    answer = await watched(self.handler.function(*arguments), partial(self._held, events[0]))
             _stop_if_cancelled()
         except Corrupt as error:
             if not isinstance(error, Undecodable):
@@ -131,6 +133,21 @@ class Effect:
                 text = told(f"{text.rstrip()}\nthe attempt took longer than timeout={self.handler.timeout:g} s")
             return Outcome(error=text, raised=True)
         return self._outcomes(answer, len(events))
+
+    def _held(self, event: Recorded[Any], seconds: float) -> None:
+        # It mostly does so each time: one warning says it all.
+        first, self._holds = not self._holds, True
+        log.log(
+            logging.WARNING if first else logging.DEBUG,
+            "%s blocked the event loop for %.1f s at %s@%d, and with it every function of this process: make it a "
+            "plain def, or await asyncio.to_thread(...)%s",
+            self.name,
+            seconds,
+            event.stream,
+            event.version,
+            "; more of these are logged as debug" if first else "",
+            extra={"function": self.name, "stream": event.stream, "position": event.position, "seconds": seconds},
+        )
 
     def _surroundings(self, events: Sequence[Recorded[Any]], number: int, fence: int, clock: Clock) -> Context:
         now, first = to_datetime(clock.now()), events[0]

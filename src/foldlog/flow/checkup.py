@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from foldlog.flow import inbox, serving
 from foldlog.flow.attempt import Effect
 from foldlog.flow.fork import forked
 from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
+from foldlog.flow.members import Member, members
 from foldlog.flow.state import Decision
 from foldlog.flow.view import View
 from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding, counted
@@ -20,6 +21,7 @@ from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
 from foldlog.ports.store import Store
 
+_ANEW = "mend what it stopped for, and start its process anew"
 _FOREIGN, _RUNS, _UNNAMED, _IDLE, _ENDED = "foreign", "runs", "unnamed", "idle", "ended"
 
 
@@ -40,7 +42,9 @@ async def examine(store: Store, now: int, parts: Parts | None, below: Examined) 
     origin = f", forked from log {fork.log} at position {fork.position}" if fork else ""
     found = [Finding("log", OK, f"{store.identity.log}, epoch {store.identity.epoch}{origin}")]
     head = await store.head()
-    found += _leases(store, await all_checkpoints(store), head, now, parts)
+    running = await members(store, now)
+    found += _stopped(running)
+    found += _leases(store, await all_checkpoints(store), head, now, parts, running)
     found += await _backlog(store, now)
     if parts is not None:
         found += await _kinds(store, below, parts.schemas)
@@ -50,10 +54,30 @@ async def examine(store: Store, now: int, parts: Parts | None, below: Examined) 
     return found
 
 
-def _leases(store: Store, held: dict[str, Checkpoint], head: int, now: int, parts: Parts | None) -> Iterator[Finding]:
+def _stopped(running: Mapping[str, Member]) -> Iterator[Finding]:
+    """One finding for each function and reason; it is worse where no other process runs the function."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for owner, member in sorted(running.items()):
+        for name, why in member.stopped.items():
+            alike.setdefault((name, why), []).append(owner)
+    for (name, why), owners in sorted(alike.items()):
+        runs = any(name in member.functions for member in running.values())
+        what = f"{name} has stopped for good in {', '.join(owners)}: {why}"
+        yield Finding("stopped", WARN if runs else FAIL, what, _ANEW)
+
+
+def _leases(
+    store: Store,
+    held: dict[str, Checkpoint],
+    head: int,
+    now: int,
+    parts: Parts | None,
+    running: Mapping[str, Member],
+) -> Iterator[Finding]:
     """One finding for each function and state that its partitions are in: all 16 mostly say the same."""
     identity = (store.identity.log, store.identity.epoch)
     named = {one.name for one in parts.functions} if parts else None
+    gone = {name for member in running.values() for name in member.stopped}
     alike: dict[tuple[str, str], list[Checkpoint]] = {}
     for key, one in held.items():
         name = function_of(key)
@@ -67,12 +91,12 @@ def _leases(store: Store, held: dict[str, Checkpoint], head: int, now: int, part
             state = _ENDED if one.owner else _IDLE
         alike.setdefault((name, state), []).append(one)
     for (name, state), some in alike.items():
-        yield _lease(name, state, some, head, parts)
+        yield _lease(name, state, some, head, parts, gone=name in gone)
     for name in sorted((named or set()) - {function_of(key) for key in held}):
-        yield Finding("leases", WARN, f"{name} never ran", "start `foldlog run APP`")
+        yield Finding("leases", WARN, f"{name} never ran", _ANEW if name in gone else "start `foldlog run APP`")
 
 
-def _lease(name: str, state: str, some: list[Checkpoint], head: int, parts: Parts | None) -> Finding:
+def _lease(name: str, state: str, some: list[Checkpoint], head: int, parts: Parts | None, *, gone: bool) -> Finding:
     lowest = min(one.position for one in some)
     where = f"the lowest is at position {lowest}, {max(0, head - lowest):,} behind"
     what = f"{name}: {counted(len(some), 'partition')}"
@@ -85,7 +109,8 @@ def _lease(name: str, state: str, some: list[Checkpoint], head: int, parts: Part
             "leases", WARN, f"{name}: this app names no such function, and nobody runs it", _left(name, parts)
         )
     if state == _IDLE:
-        return Finding("leases", WARN, f"{what}, nobody runs it; {where}", "start `foldlog run APP`")
+        cure = _ANEW if gone else "start `foldlog run APP`"
+        return Finding("leases", WARN, f"{what}, nobody runs it; {where}", cure)
     if state == _ENDED:
         since = to_datetime(min(one.until for one in some)).isoformat(timespec="seconds")
         cure = "its process died or hangs: look there; any other `foldlog run APP` takes it over"
@@ -98,6 +123,10 @@ def _left(name: str, parts: Parts | None) -> str:
     view, _, version = name.removeprefix("view.").rpartition(".")
     if any(isinstance(one, View) and one.projection.name == view for one in (parts.functions if parts else ())):
         return f"once it is not read and no older code runs: `foldlog views APP drop {view} {version}`"
+    if name.startswith("view."):
+        return (
+            f"once no code has it: `foldlog views APP drop {view} {version} --removed`; else run the app that lists it"
+        )
     return "run the app that lists it, or leave it: it does no harm, and a part of that name would go on from there"
 
 

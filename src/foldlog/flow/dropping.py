@@ -19,16 +19,17 @@ from foldlog.model.projection import table_name
 from foldlog.ports.store import Batch, Check, Delete, RowChange, RowKey, Store
 
 
-async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) -> int:
+async def drop(store: Store, clock: Clock, owner: str, name: str, version: int, *, removed: bool = False) -> int:
     """Remove a version that is not read; returns how many dead letters went with it.
 
-    Waits `limits.SERVED` seconds, until every process has seen that it is not read. Errors: `NotFound`; `Invalid` for
-    the version that is read, or that a running process keeps up; `Conflict` when a switch came first.
+    `removed` says that no code has the projection any more: then the version that is read may go, and the pointer with
+    it. Waits `limits.SERVED` seconds, until every process has seen that it is not read. Errors: `NotFound`; `Invalid`
+    for the version that is read, or that a running process keeps up; `Conflict` when a switch came first.
     """
     found, row = await serving.known_version(store, name, version)
     function = table_name(name, version)
     lease = Lease(store, clock, function, owner)
-    await _refuse_current(store, name, version)
+    await _refuse_current(store, name, version, removed=removed)
     holders = await lease.look()
     wait = max(one.left for one in holders.values())
     if wait or not await lease.take(ALL, 0):
@@ -37,7 +38,7 @@ async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) 
         if found.dropping:
             raise Unavailable(f"{function} is being dropped by {who}: try again in {wait:,.0f} s, if it has died", wait)
         raise Invalid(f"{function} is kept up by {who}: stop the processes whose code has version {version} first")
-    served, at = await _refuse_current(store, name, version)
+    served, at = await _refuse_current(store, name, version, removed=removed)
     pointer: RowChange = Check(VIEWS, RowKey("", name), at)
     if served.before == version:
         pointer = serving.pointer_put(name, Served(served.current), at)
@@ -46,15 +47,19 @@ async def drop(store: Store, clock: Clock, owner: str, name: str, version: int) 
     await clock.sleep(limits.SERVED)
     await store.drop(found.table(name))
     letters = await _letters(store, lease, function)
-    await lease.remove([Delete(VIEWS, RowKey("", f"{name}/{version}"))])
+    pointed = [Delete(VIEWS, RowKey("", name), at)] if served.current == version else []
+    await lease.remove([Delete(VIEWS, RowKey("", f"{name}/{version}")), *pointed])
     return letters
 
 
-async def _refuse_current(store: Store, name: str, version: int) -> tuple[Served, int]:
+async def _refuse_current(store: Store, name: str, version: int, *, removed: bool) -> tuple[Served, int]:
     served, at = await serving.pointer(store, name)
     if served is None:
         raise NotFound(f"there is no view {name!r} in this store")
-    if served.current == version:
+    if served.current == version and removed:
+        if others := [str(one.version) for one in await serving.versions(store, name) if one.version != version]:
+            raise Invalid(f"version {version} of view {name!r} is read: drop version {', '.join(others)} before it")
+    elif served.current == version:
         raise Invalid(f"version {version} of view {name!r} is read now: switch to another one before it is dropped")
     return served, at
 

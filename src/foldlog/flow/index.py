@@ -3,7 +3,8 @@
 import math
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from foldlog import limits
 from foldlog.errors import Invalid, TooLarge
@@ -32,6 +33,20 @@ def index_value(value: Any) -> IndexValue:
     if isinstance(value, date):
         return value.isoformat()
     raise Invalid(f"a {type(value).__name__} cannot be indexed: keep a number, text or time in a field of its own")
+
+
+def kind_of(annotation: Any) -> str:
+    """Whether a field of this type stands in an index as "numbers" or as "texts"; "" where it may be both."""
+    inner = get_args(annotation)
+    if inner and (get_origin(annotation) is Union or isinstance(annotation, UnionType)):
+        kinds = {kind_of(one) for one in inner if one is not type(None)}
+        return kinds.pop() if len(kinds) == 1 else ""
+    if not isinstance(annotation, type):
+        return ""
+    if issubclass(annotation, Enum):
+        kinds = {kind_of(type(one.value)) for one in annotation}
+        return kinds.pop() if len(kinds) == 1 else ""
+    return "numbers" if issubclass(annotation, int | float) else "texts" if issubclass(annotation, str | date) else ""
 
 
 # Both are checked here too, because what the store refuses, it refuses for the whole page.

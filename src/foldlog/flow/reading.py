@@ -8,7 +8,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Invalid, Undecodable
-from foldlog.flow.index import index_value
+from foldlog.flow.index import index_value, kind_of
 from foldlog.flow.serving import Serving
 from foldlog.flow.stale import stale
 from foldlog.flow.view import View, field_of
@@ -55,8 +55,12 @@ class Wanted:
             raise Invalid(f"{view.projection!r} has no index {self.index!r}; declared: {known}")
         if self.after is not None and not isinstance(self.after, Found):
             raise Invalid(f"bad after {self.after!r}: give the last row that `find` returned")
-        index_value(self.low)
-        index_value(self.high)
+        for bound in (self.low, self.high):
+            kind = kind_of(type(index_value(bound)))
+            holds = view.index_kinds[self.index] if self.index is not None else "texts"
+            if kind and holds and kind != holds:
+                what = f"index {self.index!r}" if self.index is not None else "key"
+                raise Invalid(f"the {what} of {view.projection!r} holds {holds}: {bound!r} is none of them")
 
     def behind(self, table: Table) -> Row | None:
         """The row to read on behind, as it would stand in this table: the last page may be of another version."""

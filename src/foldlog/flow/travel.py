@@ -79,7 +79,7 @@ class Travel:
         head = await self._store.head()
         if isinstance(at, datetime):
             if at.utcoffset() is None:
-                raise Invalid(f"{at} has no time zone: write one, UTC for instance")
+                raise Invalid(f"{at} has no time zone: write one, as in 2026-01-31T12:00:00Z")
             return Cut(head, at) if by == "recorded" else Cut(head, occurred=to_micros(at))
         if at is None:
             raise Invalid("by= says which time at= means: write at= too")

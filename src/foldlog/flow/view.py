@@ -1,11 +1,11 @@
 """A projection made ready: its table, its row codec, and which events concern it."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from foldlog import limits
 from foldlog.errors import Misconfigured
-from foldlog.flow.index import index_value
+from foldlog.flow.index import index_value, kind_of
 from foldlog.model.codec import Codec
 from foldlog.model.event import field_names
 from foldlog.model.message import Recorded
@@ -35,6 +35,7 @@ class View:
         if "return" not in found:
             raise Misconfigured(f"{what}: annotate what the fold returns; that is the type of its rows")
         _check_indexes(projection, found["return"], what)
+        self.index_kinds = {name: _index_kind(found["return"], name) for name in projection.indexes}
         self.codec: Codec[Any] = Codec(found["return"] | None, f"row of {projection.name!r}", limits.ROW_BYTES)
         self.table = Table(self.name, projection.indexes)
         self.query = Query()
@@ -78,6 +79,16 @@ def _check_indexes(projection: Projection[Any, Any], annotation: Any, what: str)
         missing = [name for name in projection.indexes if fields and name not in fields]
         if missing:
             raise Misconfigured(f"{what}: its rows have no field {missing[0]!r} to index")
+
+
+def _index_kind(annotation: Any, name: str) -> str:
+    """What an index of the rows holds, as far as their types say so: see `kind_of`."""
+    rows = [row for row in get_args(annotation) or (annotation,) if row is not type(None)]
+    try:
+        kinds = {kind_of(get_type_hints(row)[name]) for row in rows}
+    except (KeyError, NameError, TypeError):  # a dict, or types that are known nowhere else
+        return ""
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def field_of(value: Any, name: str) -> Any:

@@ -102,7 +102,8 @@ def taken(
             return Takes((), recorded, listed)
     elif on is not None:
         recorded = _is_written(function, name, Recorded, inside=listed)
-    return Takes(_named(annotation, what, kind), recorded, listed)
+    where = what if on is not None else f"{what}, parameter {name!r} (number {index + 1})"
+    return Takes(_named(annotation, where, kind), recorded, listed)
 
 
 def _named(annotation: Any, what: str, kind: str) -> tuple[type, ...]:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
+from typing import Any
 
 from foldlog import limits
 from foldlog.errors import Conflict, FoldlogError, Unavailable
@@ -28,7 +30,8 @@ class Runner:
     """One function in this process: the partitions it holds, its progress, whether it has failed for good, and a
     handler's circuit breaker.
 
-    `circuit` outlives leases: a takeover does not make the outside any better.
+    `begun` is set once it works, waits for its share, or has failed. `circuit` outlives leases: a takeover does not
+    make the outside any better.
     """
 
     def __init__(self, system: System, function: Function, members: Members) -> None:
@@ -36,7 +39,8 @@ class Runner:
         breaker = function.handler.breaker if isinstance(function, Effect) else None
         self.circuit = Circuit(breaker, system.clock)
         self.progress = Progress()
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
+        self.begun = asyncio.Event()
         self._system, self._members = system, members
         self._lease = Lease(system.store, system.clock, function.name, system.owner, system.lease)
         self._work: Deliver | Project | None = None
@@ -108,6 +112,7 @@ class Runner:
                 if not isinstance(error, Conflict | Unavailable):
                     await self._fail(error)
                     return
+                self.begun.set()
                 name = self.function.name
                 log.warning(
                     "%s: interrupted, goes on: %s", name, error, extra={"function": name, "error": error.message}
@@ -122,12 +127,14 @@ class Runner:
             if todo.take and await self._lease.take(todo.take, await self._first()):
                 break
             self._looked = True
+            self.begun.set()
             self.progress.pulse()
             await _until(stop, self._pause_after(todo))
         else:
             return
         if not isinstance(self.function, Effect):
             await claim(self._system.store, self.function, self._lease)
+        self.begun.set()
         try:
             await self._share(self._begin(), stop)
         finally:
@@ -206,9 +213,10 @@ class Runner:
         function = self.function
         return await first(self._system.store, function.handler.start) if isinstance(function, Effect) else 0
 
-    async def _fail(self, failure: BaseException) -> None:
+    async def _fail(self, failure: Exception) -> None:
         self.failure = failure
-        name, why = self.function.name, _said(failure)
+        self.begun.set()
+        name, why = self.function.name, said(failure)
         log.critical(
             "%s: stopped for good, until this process starts anew: %s",
             name,
@@ -248,6 +256,34 @@ class Worker:
         if self._beating is not None:
             await asyncio.gather(self._beating, *self._tasks, return_exceptions=True)
         self._tasks = []
+
+    async def serve(
+        self, stop: asyncio.Event, ready: Callable[[], object], stopped: Callable[[str, Exception], object]
+    ) -> None:
+        """Call `ready` once every function has begun, then wait for `stop`; call `stopped` for each that stops for
+        good, before `ready` for those that could not begin. Errors: why the last one stopped, where none is left."""
+        running = dict(zip(self._tasks, self.runners.values(), strict=True))
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+        begun: asyncio.Future[Any] = asyncio.gather(*(runner.begun.wait() for runner in running.values()))
+        try:
+            await asyncio.wait([stopping, begun], return_when=asyncio.FIRST_COMPLETED)
+            told = False
+            while not stop.is_set():
+                for task, runner in list(running.items()):
+                    if runner.failure is not None:
+                        del running[task]
+                        stopped(runner.function.name, runner.failure)
+                        if not running:
+                            raise runner.failure
+                    elif task.done():
+                        task.result()
+                if not told:
+                    ready()
+                    told = True
+                await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            begun.cancel()
 
     async def settle(self, system: System, timeout: float) -> None:
         """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
@@ -308,7 +344,7 @@ def _cause(raised: Exception) -> Exception:
     return raised
 
 
-def _said(failure: BaseException) -> str:
+def said(failure: BaseException) -> str:
     """In one text for people; Foldlog's own messages say what to do, too."""
     if isinstance(failure, FoldlogError):
         return f"{failure.code}: {failure.message}"

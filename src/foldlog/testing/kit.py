@@ -81,7 +81,7 @@ def given(
         raise TypeError(
             f"{part!r} cannot be given: name a decider, a projection or a handler (is the decorator missing?)"
         )
-    resolved = Resolved([part])
+    resolved = Resolved([part], whole=False)  # its upcasts are parts of their own
     if resolved.faults:
         raise Misconfigured("; ".join(resolved.faults))
     around = Surroundings(key, clock or FakeClock(), principal)

@@ -122,7 +122,8 @@ def _survivor_of(handler: Handler[Any], answer: object) -> object:
             f"{handler!r} sends {named(answer.command)}, which is no command: write @command('a.name') above it"
         )
     stream_of(answer.decider, answer.key)
-    return Send(answer.decider, answer.key, survivor(Schemas((), (type(answer.command),), ()), answer.command))
+    schemas = Schemas((), (type(answer.command),), (), complete=False)
+    return Send(answer.decider, answer.key, survivor(schemas, answer.command))
 
 
 def _without_why(answer: object, wanted: object) -> object:

@@ -90,6 +90,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     """Runs one coroutine and what it starts. `random` decides among lanes and among timers of the same time."""
 
     def __init__(self, random: Random) -> None:
+        self.slept = 0.0  # seconds that passed at once, which no timer saw
         self.turns = 0
         self.root = Lane("simulation")
         self._draw = random.random

@@ -52,7 +52,7 @@ class SkewedClock:
         self._start = to_micros(START)
 
     def now(self) -> int:
-        return self._start + int(self._loop.time() * 1e6) + self.skew
+        return self._start + int((self._loop.time() + self._loop.slept) * 1e6) + self.skew
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

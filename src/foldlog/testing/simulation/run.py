@@ -152,7 +152,15 @@ class Run(Generic[W]):
             self._tell(f"BROKEN {self.broken.invariant}: {self.broken.said}")
         self._tell(f"end: {self.loop.turns} turns, {len(self._checkpoints)} functions")
         told = tuple(number for number, _ in self.steps)
-        return Ran(self.case, self.broken, tuple(self.dice.fired), told, self.trace, self._head, self.loop.time())
+        return Ran(
+            self.case,
+            self.broken,
+            tuple(self.dice.fired),
+            told,
+            self.trace,
+            self._head,
+            self.loop.time() + self.loop.slept,
+        )
 
     # ------------------------------------------------------------ what links and processes ask
 
@@ -206,7 +214,7 @@ class Run(Generic[W]):
 
     async def _step(self, number: int, step: Step) -> None:
         if isinstance(step, Wait):
-            await asyncio.sleep(step.seconds)
+            await self._wait(step.seconds)
             return
         self._disturb()
         sent = Sent(number, step)
@@ -216,6 +224,15 @@ class Run(Generic[W]):
         while len(self._helping) > limits.SIMULATION_CLIENTS:
             await asyncio.wait(list(self._helping), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(limits.SIMULATION_GAP * self.random.random() ** 3)
+
+    async def _wait(self, seconds: float) -> None:
+        if (asleep := seconds - limits.SIMULATION_LIVED) <= 0:
+            await asyncio.sleep(seconds)
+            return
+        await asyncio.sleep(limits.SIMULATION_LIVED / 2)
+        self._tell(f"all machines sleep for {asleep:,.0f} seconds")
+        self.loop.slept += asleep
+        await asyncio.sleep(limits.SIMULATION_LIVED / 2)
 
     def _disturb(self) -> None:
         dice = self.dice

@@ -14,7 +14,11 @@ from foldlog.testing.simulation.trace import without_addresses
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A step of a story: let so many seconds pass."""
+    """A step of a story: let so many seconds pass, at most ten years.
+
+    Of more than a minute (`limits.SIMULATION_LIVED`) most passes at once, as if all machines slept: half a minute is
+    lived through before, and half a minute behind it.
+    """
 
     seconds: float
 
