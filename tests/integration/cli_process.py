@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -85,6 +86,13 @@ def start(*args):
     return subprocess.Popen(
         command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment()
     )
+
+
+def end(process, number=signal.SIGTERM):
+    """Send a signal and wait; returns the exit code, standard output and standard error."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out.decode(), err.decode()
 
 
 def line(process):

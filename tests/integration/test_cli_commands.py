@@ -9,46 +9,18 @@ import pytest
 from tests.integration.cli_process import (
     PATIENCE,
     command,
+    end,
     environment,
     foldlog,
     line,
     machine,
-    start,
     until,
-    write_app,
 )
-
-
-@pytest.fixture
-def app(tmp_path):
-    return write_app(tmp_path)
 
 
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite:{tmp_path}/bank.db"
-
-
-@pytest.fixture
-def started():
-    """Starts processes and ends those that a failing test leaves behind."""
-    running = []
-
-    def begin(*args):
-        running.append(start(*args))
-        return running[-1]
-
-    yield begin
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def end(process, number=signal.SIGTERM):
-    process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE)
-    return process.returncode, out.decode(), err.decode()
 
 
 def opened(app, key="17", owner="Ann", note=""):

@@ -19,38 +19,16 @@ from foldlog.ports.store import Batch, Put, RowKey
 from tests.integration.cli_process import (
     PATIENCE,
     command,
+    end,
     environment,
     foldlog,
     line,
     machine,
-    start,
     until,
-    write_app,
 )
 
 NOTHING = {"number": 0, "more": False}
 LISTS = {"functions": ["functions"], "views": ["views", "list"], "letters": ["dead-letters", "list"]}
-
-
-@pytest.fixture
-def app(tmp_path):
-    return write_app(tmp_path)
-
-
-@pytest.fixture
-def started():
-    """Starts processes and ends those that a failing test leaves behind."""
-    running = []
-
-    def begin(*args):
-        running.append(start(*args))
-        return running[-1]
-
-    yield begin
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def opened(app, *keys):
@@ -60,12 +38,6 @@ def opened(app, *keys):
 
 def listed(app):
     return {one["function"]: one for one in machine("functions", app)}
-
-
-def end(process, number):
-    process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE)
-    return process.returncode, out.decode(), err.decode()
 
 
 def test_a_log_that_was_never_opened_and_one_that_nobody_runs(app) -> None:
