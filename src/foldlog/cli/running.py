@@ -120,7 +120,7 @@ async def _other_than_stored(target: Target) -> tuple[str, ...]:
         for view in Resolved(target.known_app().parts).views.values():
             known, _ = await serving.find_version(store, view.projection.name, view.projection.version)
             if known is not None and (wrong := serving.other_indexes(known, view)):
-                found.append(wrong)
+                found.append(": ".join(wrong))
     return tuple(found)
 
 

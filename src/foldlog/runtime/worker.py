@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from foldlog import limits
@@ -19,7 +19,7 @@ from foldlog.flow.members import Members, Vitals
 from foldlog.flow.partition import ALL, Plan, plan
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
-from foldlog.flow.subscribe import Progress, follow
+from foldlog.flow.subscribe import Progress, either, follow
 from foldlog.flow.view import View
 from foldlog.system import Function, System
 
@@ -264,9 +264,8 @@ class Worker:
         good, before `ready` for those that could not begin. Errors: why the last one stopped, where none is left."""
         running = dict(zip(self._tasks, self.runners.values(), strict=True))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
-        begun: asyncio.Future[Any] = asyncio.gather(*(runner.begun.wait() for runner in running.values()))
         try:
-            await asyncio.wait([stopping, begun], return_when=asyncio.FIRST_COMPLETED)
+            await either(stop.wait(), _begun(running.values()))
             told = False
             while not stop.is_set():
                 for task, runner in list(running.items()):
@@ -283,7 +282,6 @@ class Worker:
                 await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            begun.cancel()
 
     async def settle(self, system: System, timeout: float) -> None:
         """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
@@ -335,6 +333,11 @@ async def reached(
                 await system.store.wait(None, limits.WATCH_MAX)
     except TimeoutError as error:
         raise Unavailable(f"{name} did not come to position {position} within {timeout} seconds") from error
+
+
+async def _begun(runners: Iterable[Runner]) -> None:
+    for runner in runners:
+        await runner.begun.wait()
 
 
 def _cause(raised: Exception) -> Exception:
