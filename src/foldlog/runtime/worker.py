@@ -263,7 +263,7 @@ class Worker:
         good, before `ready` for those that could not begin. Errors: why the last one stopped, where none is left."""
         running = dict(zip(self._tasks, self.runners.values(), strict=True))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
-        begun: asyncio.Future[Any] = asyncio.gather(*(runner.begun.wait() for runner in running.values()))
+        begun: asyncio.Future[Any] = asyncio.ensure_future(self._begun())
         try:
             await asyncio.wait([stopping, begun], return_when=asyncio.FIRST_COMPLETED)
             told = False
@@ -283,6 +283,10 @@ class Worker:
         finally:
             stopping.cancel()
             begun.cancel()
+
+    async def _begun(self) -> None:
+        for runner in self.runners.values():
+            await runner.begun.wait()
 
     async def settle(self, system: System, timeout: float) -> None:
         """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
