@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from foldlog import limits
@@ -265,7 +265,7 @@ class Worker:
         running = dict(zip(self._tasks, self.runners.values(), strict=True))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         try:
-            await either(stop.wait(), _begun(running.values()))
+            await either(stop.wait(), self._begun())
             told = False
             while not stop.is_set():
                 for task, runner in list(running.items()):
@@ -282,6 +282,10 @@ class Worker:
                 await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
+
+    async def _begun(self) -> None:
+        for runner in self.runners.values():
+            await runner.begun.wait()
 
     async def settle(self, system: System, timeout: float) -> None:
         """Return when every function has seen all there is. Errors: `Unavailable` after `timeout` seconds."""
@@ -333,11 +337,6 @@ async def reached(
                 await system.store.wait(None, limits.WATCH_MAX)
     except TimeoutError as error:
         raise Unavailable(f"{name} did not come to position {position} within {timeout} seconds") from error
-
-
-async def _begun(runners: Iterable[Runner]) -> None:
-    for runner in runners:
-        await runner.begun.wait()
 
 
 def _cause(raised: Exception) -> Exception:
