@@ -164,13 +164,14 @@ class Project:
         return count
 
     async def _commit(self, positions: Mapping[int, int]) -> None:
-        """Commit what is kept of some partitions, and the checkpoints of those for which that is due."""
+        """Commit what is kept of some partitions, and the checkpoints of all for which that is due."""
         changes = [change for place in positions for change in self._changes(self._unstored[place])]
-        written = {place for place in positions if self._unstored[place]}.union(self._lease.lagging(positions))
+        stored = {**self.seen, **positions}
+        written = {place for place in positions if self._unstored[place]}.union(self._lease.lagging(stored))
         if written:
-            await self._lease.commit(changes, {place: positions[place] for place in written})
+            await self._lease.commit(changes, {place: stored[place] for place in written})
         self.seen.update(positions)
-        self._unstored.update((place, _Unstored()) for place in written)
+        self._unstored.update((place, _Unstored()) for place in positions)
         if not self.waiting:
             self._progress.done += self._worked
             self._worked = 0

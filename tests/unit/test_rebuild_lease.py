@@ -1,0 +1,46 @@
+"""A build keeps its leases, however long its folds and its commits take; time is a simulation's."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from foldlog import limits
+from foldlog.flow import serving
+from foldlog.flow.lease import Lease
+from foldlog.runtime.building import build_view
+from foldlog.testing.simulation.loop import VirtualLoop
+from foldlog.testing.simulation.process import SkewedClock
+from tests.unit.site import Site
+from tests.unit.view_versions import account, fill, manual
+
+
+@pytest.fixture
+def loop():
+    return VirtualLoop(Random(1))
+
+
+def test_slow_commits_of_many_partitions_lose_no_lease(loop):
+    """Each takes a second and is followed by as long a rest, so that all of them take three times a lease."""
+    free = []
+
+    async def main():
+        app = Site(clock=SkewedClock(loop)).app([account, manual])
+        async with app.open(functions=False):
+            await fill(app, 64)
+            system, commit = app.system, app.link.commit
+            view = system.views["balances"]
+            looks = Lease(system.store, system.clock, view.name, "another")
+
+            async def slow(batch):
+                await asyncio.sleep(1)
+                done = await commit(batch)
+                free.extend(one for one in (await looks.look()).values() if one.owner and not one.left)
+                return done
+
+            app.link.commit = slow
+            assert await build_view(system, view, asyncio.Event(), None, lambda _: None)
+            assert (await serving.versions(system.store, "balances"))[0].built
+
+    loop.run_until_complete(main())
+    assert not free
