@@ -217,11 +217,14 @@ class Project:
         view, held, parked, unstored = self._view, self._held, self._parked, self._unstored
         rows = {place: one.rows for place, one in unstored.items()}
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
+        missed = 0
         for key, event, data, place, fault in work:
             if key in parked:
+                missed += 1
                 continue
             if fault is not None:
                 self._park(key, event, fault, place)
+                missed += 1
                 continue
             row = held[key]
             if inline and row.position >= event.version:
@@ -232,11 +235,11 @@ class Project:
                 row.value = fold(row.value, event if recorded else data)
             except Exception as error:
                 self._park(key, event, error, place)
+                missed += 1
                 continue
             row.position = event.version if inline else event.position
             rows[place][key] = event
-        # Nothing that was parked or failed counts as done.
-        self._worked += len(work) if not parked else sum([not (one.fault or one.key in parked) for one in work])
+        self._worked += len(work) - missed
 
     def _changes(self, unstored: _Unstored) -> list[RowChange]:
         view, held = self._view, self._held
@@ -248,6 +251,7 @@ class Project:
             except Exception as error:
                 if key not in self._parked:
                     self._park(key, event, error, partition_of(*key))
+                    self._worked -= 1
         return [*changes.values(), *unstored.letters, *unstored.stale.values()]
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:
