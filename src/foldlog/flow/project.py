@@ -167,11 +167,11 @@ class Project:
         """Commit what is kept of some partitions, and the checkpoints of all for which that is due."""
         changes = [change for place in positions for change in self._changes(self._unstored[place])]
         stored = {**self.seen, **positions}
-        written = {place for place in positions if self._unstored[place]}.union(self._lease.lagging(stored))
-        if written:
+        kept = {place for place in positions if self._unstored[place]}
+        if written := kept.union(self._lease.lagging(stored)):
             await self._lease.commit(changes, {place: stored[place] for place in written})
         self.seen.update(positions)
-        self._unstored.update((place, _Unstored()) for place in positions)
+        self._unstored.update((place, _Unstored()) for place in kept)
         if not self.waiting:
             self._progress.done += self._worked
             self._worked = 0
