@@ -119,6 +119,8 @@ class Rebuild:
         self._measured = after, stored
         self._whole, pace = False, self._pace
         more = True
+        if self._project.waiting:  # partitions have joined: what is kept of the others waits no longer for that
+            await self._write(stop)
         while more and not stop.is_set():
             began = _now()
             page = await self._store.read(self._view.query, after, pace.limit)
