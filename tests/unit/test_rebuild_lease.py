@@ -99,7 +99,7 @@ def test_a_build_comes_to_its_end_though_a_partition_goes_and_comes_all_the_time
             await lease.look()
             assert await lease.take(ALL, 0)
             await claim(store, view, lease)
-            project = Project(store, view, system.clock, lease, Progress())
+            project = Project(store, view, system.clock, lease, progress := Progress())
             rebuild = Rebuild(store, system.clock, system.serving, view, project, Pace(shared=True, rate=20))
             running = asyncio.create_task(project.run(rebuild.feed, ended, rebuild.shown))
             async with asyncio.timeout(200):
@@ -112,6 +112,7 @@ def test_a_build_comes_to_its_end_though_a_partition_goes_and_comes_all_the_time
                     await project.join([3])
             ended.set()
             await running
+            assert progress.done == 400
             assert {one.key: one.value for one in await app.find(counted)} == {str(key): 50 for key in range(40)}
 
     loop.run_until_complete(main())
