@@ -57,6 +57,7 @@ SERVED = 1.0  # a process that knows which version of a view is read looks again
 REBUILD_LEAST = 64  # events of a rebuild's shortest page: below it the reads cost more than the folds
 REBUILD_SLICE_LIVE = 0.002  # a fold holds a process that serves for this long while others write …
 REBUILD_SLICE = 0.02  # … and for this while nobody does, so that its tasks come on
+REBUILD_SLICE_ALONE = 0.5  # … and for this where nothing else runs: between two, leases are renewed, Ctrl-C heard
 REBUILD_ROWS = 32_768  # rows that a rebuild folds before it stores them: each is written once, however often it changed
 REBUILD_ROWS_LEAST = 4_096  # … and at least while others write: smaller commits of the same pages would only be more
 REBUILD_COMMIT_LIVE = 0.005  # in between, so many that a commit holds the store for this long

@@ -254,3 +254,30 @@ def test_a_bad_key_parks_and_the_others_go_on(site):
             assert len(await app.dead_letters(by)) == 4
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("amounts", "counts"),
+    [((5, 5, 13, 13), (2, 1)), ((5, 5, 0, 0), (2, 2)), ((5, 5, 50), (2, 1)), ((5, 0, 13, 50, 5), (2, 3))],
+    ids=["fold", "key", "row", "all"],
+)
+def test_what_failed_does_not_count_as_done(site, amounts, counts):
+    """Whether a fold fails, or an event's key cannot be told, or a row does not fit its type."""
+
+    @projection("careful", key=lambda event: str(100 // event.amount))
+    def careful(row: int | None, event: Deposited) -> int:
+        if event.amount == 13:
+            raise ZeroDivisionError("thirteen")
+        return "x" if event.amount == 50 else (row or 0) + event.amount
+
+    async def main():
+        async with site.app([account, careful]).open(functions=False) as app:
+            bodies = [b'{"amount":%d}' % amount for amount in amounts]
+            drafts = [Draft("account.deposited", 1, body) for body in bodies]
+            await app.system.store.commit(Batch([Append("account-1", drafts)]))
+        async with site.app([account, careful]) as app:
+            await app.settle()
+            progress = app.runner("view.careful.1").progress
+            assert (progress.done, progress.failed) == counts
+
+    asyncio.run(main())

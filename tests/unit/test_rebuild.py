@@ -149,6 +149,12 @@ def test_a_build_that_stores_apart_makes_room_for_those_who_write():
     assert pace.rows > least
 
 
+def test_slow_folds_make_short_pages_so_that_leases_are_renewed_and_a_stop_is_heard():
+    pace = Pace(shared=False)
+    took = [pace.folded(pace.limit, 1, pace.limit * 0.005, 0.0, stored=False) or pace.limit * 0.005 for _ in range(20)]
+    assert max(took) < limits.LEASE / 3
+
+
 @pytest.mark.parametrize(("shared", "stored"), [(True, False), (False, True)])
 def test_a_build_that_holds_others_up_folds_in_short_slices(shared, stored):
     pace = Pace(shared=shared)

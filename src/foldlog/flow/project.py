@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ class _Held:
 class _Unstored:
     """What is folded of one partition and not stored yet."""
 
-    __slots__ = ("gone", "letters", "parked", "rows", "stale")
+    __slots__ = ("done", "gone", "letters", "parked", "rows", "stale")
 
     def __init__(self) -> None:
         self.rows: dict[RowKey, Recorded[Any]] = {}  # with the last event that went into each
@@ -40,6 +41,7 @@ class _Unstored:
         self.letters: list[Put] = []
         self.stale: dict[RowKey, Put] = {}
         self.parked: set[RowKey] = set()
+        self.done = 0  # as `Progress` counts it
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.gone) + len(self.letters)
@@ -61,7 +63,6 @@ class Project:
         self._parked: set[RowKey] = set()
         self._unstored = {place: _Unstored() for place in ALL}
         self._folded: dict[int, int] = {}
-        self._worked = 0
         self._one = asyncio.Lock()
         self._turn = asyncio.Event()
         self.keeps = not view.inline  # the senders write inline rows too: what is kept of them may be out of date
@@ -89,7 +90,7 @@ class Project:
         try:
             while not stop.is_set():
                 self._turn.clear()
-                async for fed in feed(min(self.seen.values(), default=0), self._turn):
+                async for fed in feed(min(self._folded.values(), default=0), self._turn):
                     async with self._one:
                         if self._turn.is_set():
                             break  # read before a partition joined that has not come so far, or when all is over
@@ -111,11 +112,15 @@ class Project:
             self._turn.set()
 
     async def leave(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Work on these partitions no more; returns up to where each has come, for its next owner."""
+        """Store what is kept of these partitions and work on them no more; returns up to where each has come, for its
+        next owner. Errors: `Conflict` when a lease was lost."""
         async with self._one:
+            for number in partitions:
+                await self._store_one(number)
             self._parked = {key for key in self._parked if partition_of(*key) not in partitions}
             seen = {number: self.seen.pop(number) for number in partitions}
-            self._again()
+            self._folded = {number: at for number, at in self._folded.items() if number in self.seen}
+            self._held = {key: self._held[key] for one in self._unstored.values() for key in one.rows}
         self._progress.pulse()
         return seen
 
@@ -153,27 +158,29 @@ class Project:
         """Store what is kept of a partition, with its checkpoint; returns how much it was. One that was let go has
         nothing. Errors: `Conflict` when its lease was lost."""
         async with self._one:
-            count = len(self._unstored[partition])
-            try:
-                await self._commit({one: at for one, at in self._folded.items() if one == partition})
-            except TooLarge:
-                self._keep_no_more()
-            except BaseException:
-                self._drop()
-                raise
+            return await self._store_one(partition)
+
+    async def _store_one(self, partition: int) -> int:
+        count = len(self._unstored[partition])
+        try:
+            await self._commit({one: at for one, at in self._folded.items() if one == partition})
+        except TooLarge:
+            self._keep_no_more()
+        except BaseException:
+            self._again()
+            raise
         return count
 
     async def _commit(self, positions: Mapping[int, int]) -> None:
-        """Commit what is kept of some partitions, and the checkpoints of those for which that is due."""
+        """Commit what is kept of some partitions, and the checkpoints of all for which that is due."""
         changes = [change for place in positions for change in self._changes(self._unstored[place])]
-        written = {place for place in positions if self._unstored[place]}.union(self._lease.lagging(positions))
-        if written:
-            await self._lease.commit(changes, {place: positions[place] for place in written})
+        stored = {**self.seen, **positions}
+        if written := {one for one in positions if self._unstored[one]}.union(self._lease.lagging(stored)):
+            await self._lease.commit(changes, {place: stored[place] for place in written})
         self.seen.update(positions)
-        self._unstored.update((place, _Unstored()) for place in written)
+        self._progress.done += sum([self._unstored[place].done for place in positions])
+        self._unstored.update((place, _Unstored()) for place in positions)
         if not self.waiting:
-            self._progress.done += self._worked
-            self._worked = 0
             self._forget_some()
 
     def _see(self, upto: int) -> None:
@@ -185,7 +192,6 @@ class Project:
         self._parked = self._parked.difference(*(one.parked for one in self._unstored.values()))
         self._unstored = {place: _Unstored() for place in ALL}
         self._folded = dict(self.seen)
-        self._worked = 0
 
     def _again(self) -> None:
         self._drop()
@@ -216,11 +222,14 @@ class Project:
         view, held, parked, unstored = self._view, self._held, self._parked, self._unstored
         rows = {place: one.rows for place, one in unstored.items()}
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
+        done = Counter([one.place for one in work])
         for key, event, data, place, fault in work:
             if key in parked:
+                done[place] -= 1
                 continue
             if fault is not None:
                 self._park(key, event, fault, place)
+                done[place] -= 1
                 continue
             row = held[key]
             if inline and row.position >= event.version:
@@ -231,11 +240,12 @@ class Project:
                 row.value = fold(row.value, event if recorded else data)
             except Exception as error:
                 self._park(key, event, error, place)
+                done[place] -= 1
                 continue
             row.position = event.version if inline else event.position
             rows[place][key] = event
-        # Nothing that was parked or failed counts as done.
-        self._worked += len(work) if not parked else sum([not (one.fault or one.key in parked) for one in work])
+        for place, count in done.items():
+            unstored[place].done += count
 
     def _changes(self, unstored: _Unstored) -> list[RowChange]:
         view, held = self._view, self._held
@@ -247,6 +257,7 @@ class Project:
             except Exception as error:
                 if key not in self._parked:
                     self._park(key, event, error, partition_of(*key))
+                    unstored.done -= 1
         return [*changes.values(), *unstored.letters, *unstored.stale.values()]
 
     def _addressed(self, events: Sequence[Recorded[Any]]) -> list["_Work"]:

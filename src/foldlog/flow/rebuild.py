@@ -57,7 +57,8 @@ class Pace:
         self._head, self._live = head, now < self._live_until
         self.wait = limits.REBUILD_STORE_LIVE if self._live else limits.REBUILD_STORE
         gentle = self._live and (self._shared or stored)
-        target = limits.REBUILD_SLICE_LIVE if gentle else limits.REBUILD_SLICE if self._shared else math.inf
+        calm = limits.REBUILD_SLICE if self._shared else limits.REBUILD_SLICE_ALONE
+        target = limits.REBUILD_SLICE_LIVE if gentle else calm
         if events:
             fitting = events * target / max(took, 1e-6) if events >= self.limit else self._limit
             self._limit = int(max(limits.REBUILD_LEAST, min(fitting, 2 * self._limit, limits.PAGE_MAX)))
@@ -118,6 +119,8 @@ class Rebuild:
         self._measured = after, stored
         self._whole, pace = False, self._pace
         more = True
+        if self._project.waiting:  # partitions have joined: what is kept of the others waits no longer for that
+            await self._write(stop)
         while more and not stop.is_set():
             began = _now()
             page = await self._store.read(self._view.query, after, pace.limit)

@@ -1,7 +1,8 @@
 """Which rows of a view are stale: a mark for each key whose fold failed, so that readers can tell without searching.
 
-The mark is written with the dead letter of the first event that is missing in the row, and stays as long as the row: a
-new version of the projection has rows, and marks, of its own. What drops a version removes its marks with its letters.
+The mark is written with the dead letter of the first event that is missing in the row (where the row itself cannot be
+stored: of the last one folded into it since it was stored), and stays as long as the row: a new version of the
+projection has rows, and marks, of its own. What drops a version removes its marks with its letters.
 """
 
 from collections.abc import Iterable
