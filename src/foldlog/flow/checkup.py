@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from foldlog import limits
 from foldlog.errors import Corrupt, Undecodable
 from foldlog.flow import inbox, serving
-from foldlog.flow.attempt import Effect
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import forked
 from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
 from foldlog.flow.state import Decision

@@ -14,7 +14,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import NotFound
 from foldlog.flow import inbox
-from foldlog.flow.attempt import Effect
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import Fork, forked
 from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Checkpoint, all_checkpoints, checkpoint_key, function_of
@@ -235,7 +235,7 @@ class _States:
     def of(self, event: Recorded[Any], items: Sequence[Item]) -> list[Reaction]:
         """One for each function that takes the event or has a row for it, and for each command that is still open."""
         rows = [_reaction(item) for item in items]
-        told = {item.function for item in items if item.index == 0}
+        told = {item.function for item in items if item.command is None}
         plain = [
             Reaction(function.name, self._passed(function, event))
             for function in self._functions
@@ -257,7 +257,7 @@ class _States:
 def _places(function: View | Effect, event: Recorded[Any]) -> Iterable[int]:
     """The partitions of a function that an event belongs to."""
     if isinstance(function, Effect):
-        return {partition_of(event.tenant, function.key(event))}
+        return {partition_of(event.tenant, key) for key in function.keys(event)}
     try:
         keys = function.keys(event, None if function.projection.key is None else event.data)
     except Exception:  # its key cannot be told: the letter stands in one defined partition

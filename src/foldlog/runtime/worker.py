@@ -7,9 +7,9 @@ import random
 from foldlog import limits
 from foldlog.errors import Conflict, FoldlogError, Unavailable
 from foldlog.flow import inbox
-from foldlog.flow.attempt import Effect
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import first
 from foldlog.flow.lanes import Lanes
 from foldlog.flow.lease import Lease, checkpoints
@@ -33,7 +33,7 @@ class Runner:
 
     def __init__(self, system: System, function: Function, members: Members) -> None:
         self.function = function
-        breaker = function.handler.breaker if isinstance(function, Effect) else None
+        breaker = function.breaker if isinstance(function, Effect) else None
         self.circuit = Circuit(breaker, system.clock)
         self.progress = Progress()
         self.failure: BaseException | None = None
@@ -140,7 +140,6 @@ class Runner:
                 Lanes(
                     system.store,
                     function,
-                    system.schemas,
                     system.execute,
                     system.clock,
                     self._lease,
@@ -203,7 +202,7 @@ class Runner:
 
     async def _first(self) -> int:
         function = self.function
-        return await first(self._system.store, function.handler.start) if isinstance(function, Effect) else 0
+        return await first(self._system.store, function.start) if isinstance(function, Effect) else 0
 
     async def _fail(self, failure: BaseException) -> None:
         self.failure = failure
