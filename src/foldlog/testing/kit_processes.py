@@ -103,7 +103,7 @@ class _Run:
         for instance, held in self._held.items():
             for one in held.timers.values() if held else ():
                 alarm = self._set[one.id]
-                if (alarm.type, alarm.body) == (recorded.type, recorded.body):
+                if (alarm.type, bytes(alarm.body)) == (recorded.type, recorded.body):
                     key, rings = instance, one.id
         if not rings and recorded.type not in ANSWERS:
             return recorded
