@@ -83,6 +83,7 @@ INSTANCES = 100  # instances of a process that one event may be for
 PROCESS_PAGE = 100  # events that a process folds and commits at once
 PROCESS_CONCURRENCY = 64  # instances at work at once where the process does not say; their commands share commits
 CLOCK_LOOK = 60.0  # whoever waits for a time of day looks at the clock again after this: it may have been set
+SCHEDULE = 1.0  # seconds between two commands of a schedule, at least: each costs a commit
 RINGING = 256  # due timers that are read, and rung, at once
 PARTS_ID = 1_000  # numbers that one instance's answer to one event has for its items: more than SENDS
 ERROR_CHARS = 4_000  # kept of a failed attempt's traceback

@@ -5,5 +5,6 @@ What `foldlog` itself exports is what every app needs; this is for those that ha
 
 from foldlog.model.process import Accepted, Cancel, Cancelled, Process, Timer
 from foldlog.model.saga import Saga, Step, TimedOut, saga
+from foldlog.model.schedule import Schedule
 
-__all__ = ["Accepted", "Cancel", "Cancelled", "Process", "Saga", "Step", "TimedOut", "Timer", "saga"]
+__all__ = ["Accepted", "Cancel", "Cancelled", "Process", "Saga", "Schedule", "Step", "TimedOut", "Timer", "saga"]

@@ -23,15 +23,16 @@ from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.handler import Handler
-from foldlog.model.message import Kind, KindFactory
+from foldlog.model.message import Kind, KindFactory, Send
 from foldlog.model.process import Process
 from foldlog.model.projection import Projection
 from foldlog.model.retry import LONGEST
+from foldlog.model.schedule import Schedule
 from foldlog.model.schema import Schemas, Upcast
 from foldlog.model.signature import hints, taken
 from foldlog.ports.store import Store
 
-Part = Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any] | Process[Any, Any] | Upcast
+Part = Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any] | Process[Any, Any] | Schedule | Upcast
 Function = View | Effect
 _NAMED = "projections, handlers or processes named"
 
@@ -48,6 +49,7 @@ class System:
     execute: Execute
     serving: Serving
     travel: Travel
+    schedules: dict[str, Schedule]
     clock: Clock
     ids: Ids
     owner: str
@@ -110,8 +112,21 @@ def build(
     execute = Execute(opened, schemas, decisions, inline, clock, ids, command_window, serving)
     travel = Travel(opened, schemas, clock, scratch)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    views, effects = resolved.views, resolved.effects
-    return System(opened, schemas, decisions, views, effects, execute, serving, travel, clock, ids, owner, lease)
+    return System(
+        opened,
+        schemas,
+        decisions,
+        resolved.views,
+        resolved.effects,
+        execute,
+        serving,
+        travel,
+        resolved.schedules,
+        clock,
+        ids,
+        owner,
+        lease,
+    )
 
 
 class Resolved:
@@ -124,6 +139,7 @@ class Resolved:
         self.views: dict[str, View] = {}
         self.effects: dict[str, Effect] = {}
         self.processes: dict[str, Orchestration] = {}
+        self.schedules: dict[str, Schedule] = {}
         self.upcasts: list[Upcast] = []
         self._commands: list[type] = [*commands]
         for part in parts:
@@ -170,11 +186,14 @@ class Resolved:
                 self._once(self._names(), part.name, _NAMED)
                 _all_plain(repr(part), part.evolve, part.react, part.key)
                 self.effects[part.name] = self.processes[part.name] = Orchestration(part)
+            case Schedule():
+                self._once(self.schedules, part.name, "schedules named")
+                self.schedules[part.name] = part
             case Upcast():
                 self.upcasts.append(part)
             case _:
                 raise Misconfigured(
-                    f"{part!r} is no part: list deciders, projections, handlers, processes and upcasts"
+                    f"{part!r} is no part: list deciders, projections, handlers, processes, schedules and upcasts"
                     + (" (the decorator is missing?)" if callable(part) else "")
                 )
 
@@ -200,6 +219,8 @@ class Resolved:
             raise Misconfigured(
                 f"{both[0]!r} names a decider and a process: both have streams of that category; rename one of them"
             )
+        for schedule in self.schedules.values():
+            self._check_schedule(schedule)
         states = [one.state for one in self.processes.values()]
         self._schemas = Schemas(events, self._commands, self.upcasts, states)
         for function in self._functions():
@@ -213,6 +234,10 @@ class Resolved:
                 f"{view.projection!r}: inline rows are keyed by one stream, but its events are of the deciders "
                 f"{', '.join(makers)}: leave inline out, or make a projection for each"
             )
+
+    def _check_schedule(self, schedule: Schedule) -> None:
+        if isinstance(schedule.send, Send) and schedule.send.decider not in self.deciders:
+            raise Misconfigured(f"{schedule!r} sends to the decider {schedule.send.decider!r}, which no listed part is")
 
     def note(self, work: Callable[[], object]) -> None:
         """Do `work`; if it fails, remember why."""

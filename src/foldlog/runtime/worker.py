@@ -1,4 +1,4 @@
-"""Runs every function of a system in this process: holds its share of partitions, follows the log, stops."""
+"""Runs every function and schedule of a system in this process: holds its share of partitions, follows, stops."""
 
 import asyncio
 import logging
@@ -17,6 +17,7 @@ from foldlog.flow.members import Members, Vitals
 from foldlog.flow.partition import ALL, Plan, plan
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
+from foldlog.flow.recur import Recur
 from foldlog.flow.subscribe import Progress, follow
 from foldlog.flow.view import View
 from foldlog.system import Function, System
@@ -230,6 +231,7 @@ class Worker:
             system.store, system.clock, system.owner, names, system.lease, lambda name: self.runners[name].vitals()
         )
         self.runners = {function.name: Runner(system, function, self._members) for function in system.functions()}
+        self.schedules = [Recur(system.store, system.clock, system.execute, one) for one in system.schedules.values()]
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beating: asyncio.Task[None] | None = None
@@ -238,13 +240,14 @@ class Worker:
         """Start every function."""
         if self.runners:
             self._beating = asyncio.create_task(self._members.keep(self._stop))
-        self._tasks = [asyncio.create_task(runner.run(self._stop)) for runner in self.runners.values()]
+        works: list[Runner | Recur] = [*self.runners.values(), *self.schedules]
+        self._tasks = [asyncio.create_task(work.run(self._stop)) for work in works]
 
     async def stop(self) -> None:
         """Let running attempts finish (at most `limits.STOP` seconds), mark what is done, give the leases back."""
         self._stop.set()
-        if self._beating is not None:
-            await asyncio.gather(self._beating, *self._tasks, return_exceptions=True)
+        beating = [self._beating] if self._beating else []
+        await asyncio.gather(*beating, *self._tasks, return_exceptions=True)
         self._tasks = []
 
     async def settle(self, system: System, timeout: float) -> None:
@@ -255,6 +258,10 @@ class Worker:
                 while True:
                     head = await store.head()
                     waited = False
+                    for schedule in self.schedules:
+                        while not schedule.settled():
+                            waited = True
+                            await schedule.progress.change()
                     for runner in self.runners.values():
                         while not runner.settled(head):
                             waited = True
