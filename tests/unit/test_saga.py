@@ -222,6 +222,17 @@ def test_an_operator_cancels_a_saga():
     given(waits(), PLAN, Cancelled("closed")).when(Accepted(Book())).then(Cancel("step"), flight)
 
 
+def test_a_last_step_that_cannot_be_undone_ends_the_saga_though_it_was_cancelled():
+    part = saga("last", [step(0, "flight"), Step(do=lambda event: Send("car", "1", Book()))], on=Planned)
+    late = [PLAN, Accepted(Book()), Cancelled("late")]
+    found = given(part, *late).when(Accepted(Book()))
+    found.then_nothing()
+    found.then_state(None)
+    given(part, *late).when(Rejected("full", command=Book())).then(
+        Cancel("step"), Send("flight", "1", Free(), insist=True)
+    )
+
+
 def test_steps_with_nothing_to_do_or_undo_are_passed_over():
     def maybe(event):
         return Send("hotel", "1", Book()) if event.fails_at == 7 else None
@@ -240,5 +251,7 @@ def test_steps_with_nothing_to_do_or_undo_are_passed_over():
 def test_what_makes_no_saga_is_refused():
     with pytest.raises(Misconfigured, match="at least one Step"):
         saga("none", [], on=Planned)
+    with pytest.raises(Misconfigured, match="give it an undo="):
+        saga("none", [Step(do=lambda event: None, timeout=5)], on=Planned)
     with pytest.raises(Misconfigured, match="class of the event"):
         saga("none", [step(0, "flight")], on=Book)

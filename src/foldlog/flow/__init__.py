@@ -31,6 +31,9 @@ deliver     events to handlers and processes: what comes in, what partitions com
 reading     what can be read back: rows of a view, events of the log
 travel      the same as of a position or a time: folded from the cut log
 deadletter  what an operator sees of it: list, replay, discard
+recall      what an instance of a process went through, folded again from the log
+instances   … and what an operator sees of it, and cancels
+recur       schedules: commands at fixed times, once over all processes
 
 Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it),
 standing (how each function stands, and who runs it), checkup (what is wrong with functions and events).

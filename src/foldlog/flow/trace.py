@@ -6,7 +6,8 @@ that match.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -214,15 +215,25 @@ def _answers(found: Found, functions: Sequence[str]) -> dict[str, tuple[str, int
     known: dict[str, tuple[str, int]] = {}
     for cause in found.values():
         wanted = commands.get(cause.id, set())
-        for number in range(1, limits.SENDS + 1):
+        for function, number in chain(_numbered(functions, 1), _of_more_keys(functions)):
             if not wanted:
                 break
-            for function in functions:
-                command = event_id(cause.tenant, function, cause.id, number)
-                if command in wanted:
-                    known[command] = function, number
-                    wanted = wanted - {command}
+            command = event_id(cause.tenant, function, cause.id, number)
+            if command in wanted:
+                known[command] = function, number % limits.PARTS_ID
+                wanted = wanted - {command}
     return known
+
+
+def _numbered(functions: Sequence[str], first: int) -> Iterator[tuple[str, int]]:
+    return ((function, number) for number in range(first, first + limits.SENDS) for function in functions)
+
+
+def _of_more_keys(functions: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """What a process answered to an event for its second key, its third and so on."""
+    processes = [one for one in functions if one.startswith("process.")]
+    for key in range(1, limits.INSTANCES):
+        yield from _numbered(processes, key * limits.PARTS_ID + 1)
 
 
 class _States:

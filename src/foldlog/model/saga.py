@@ -29,7 +29,7 @@ class Step:
 
     The step has taken effect once its command was accepted. With `done`, event types, it has once such an event came
     for the saga's key, and `failed` names events that say it will not. After `timeout` seconds, or a `timedelta`,
-    without that it has failed: then it is undone, too, in case its command was accepted.
+    without that it has failed: then it is undone, too, in case its command was accepted, so it needs an `undo`.
     """
 
     do: Callable[[Any], Send | None]
@@ -81,12 +81,15 @@ def saga(
     When a step is refused, fails or takes too long, the steps before it are undone in reverse, each once, whatever
     crashes meanwhile. An undo that is refused is tried again as `retry` says, then kept as a dead letter: replayed it
     goes on from there, discarded it counts as undone. `foldlog processes cancel` makes a saga fail where it stands.
-    `key`, `version`, `concurrency` and `start` are those of `Process`. Errors: `Misconfigured`.
+    The last step may have no undo: once it was accepted the saga is done, though it was cancelled meanwhile. `key`,
+    `version`, `concurrency` and `start` are those of `Process`. Errors: `Misconfigured`.
     """
     if (mark := stored(on)) is None or mark.kind != "event":
         raise Misconfigured(f"saga {name!r}: on= is the class of the event that it begins with")
     if not steps or not all(isinstance(one, Step) for one in steps):
         raise Misconfigured(f"saga {name!r}: steps is a list of at least one Step")
+    if any(one.timeout is not None and one.undo is None for one in steps):
+        raise Misconfigured(f"saga {name!r}: a step that takes too long may have taken effect: give it an undo=, too")
     run = _Run(tuple(steps), on)
     ends = [kind for one in steps for kind in (*_types(one.done), *_types(one.failed))]
     takes = tuple(dict.fromkeys([on, *ends, Accepted, Rejected, Cancelled, TimedOut]))
@@ -147,7 +150,8 @@ class _Run:
     def _accepted(self, saga: Saga[Any]) -> Saga[Any] | None:
         if saga.phase == UNDOING:
             return self._undo(saga, saga.step - 1)
-        if saga.phase == FAILED:
+        last = self._do(saga, saga.step + 1) is None and self._steps[saga.step].undo is None
+        if saga.phase == FAILED and not (last and saga.seen != FAILED):
             return self._undo(saga, saga.step - (saga.seen == FAILED))
         if saga.phase == DOING and self._steps[saga.step].done is not None and not saga.seen:
             return msgspec.structs.replace(saga, phase=WAITING)
