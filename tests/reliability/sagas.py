@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from foldlog import App, Decider, Rejected, Send, command, event
+from foldlog import App, Decider, Recorded, Rejected, Send, command, event
 from foldlog.flow.timers import TIMERS
 from foldlog.ports.store import Batch, Range
 from foldlog.process import Process, Step, Timer, saga
@@ -101,8 +101,11 @@ def booked(state: int, event: Booked | Freed) -> int:
 trip = Decider("trip", plan, planned, initial=0)
 
 
-def remind(event: ToRemind | Due, state: int) -> list[Send | Timer]:
-    return [Timer("due", Due(), after=event.after)] if isinstance(event, ToRemind) else [Send(trip, "all", Remind())]
+def remind(event: Recorded[ToRemind | Due], state: int) -> list[Send | Timer]:
+    asked = event.data
+    return (
+        [Timer("due", Due(), after=asked.after)] if isinstance(asked, ToRemind) else [Send(trip, event.key, Remind())]
+    )
 
 
 def count(state: int, event: ToRemind | Due) -> int:
@@ -244,11 +247,11 @@ def restart_sagas(folder: Path, sagas: int, restarts: int) -> Result:
 
 def kill_timers(folder: Path, timers: int, kills: int) -> Result:
     """Many timers that are due at about the same time, while those who ring them are killed."""
-    url = f"sqlite:{folder}/timers.db"
+    url, after = f"sqlite:{folder}/timers.db", 3 + timers / 250  # seconds: none rings before all are set
 
     async def set_them() -> None:
         async with make(url) as app:
-            await asyncio.gather(*[app.send(trip, str(number), Remind(3.0)) for number in range(timers)])
+            await asyncio.gather(*[app.send(trip, str(number), Remind(after)) for number in range(timers)])
             await app.settle(timeout=120)
 
     asyncio.run(set_them())
@@ -258,6 +261,8 @@ def kill_timers(folder: Path, timers: int, kills: int) -> Result:
         expect(child, "open")
         died += "settled" not in lines(child)
     faults, rung = asyncio.run(_rung(url, timers))
+    if died < kills:
+        faults.append(f"only {died} were killed while timers rang")
     return Result("timers due during crashes", {"timers": timers, "kills": died, "rung": rung}, faults)
 
 
