@@ -87,7 +87,7 @@ class Orchestration(Effect):
         found = process.state if process.state is not None else hints(process.evolve, what).get("return")
         if found is None:
             raise Misconfigured(f"{what}: annotate what evolve returns, or write state=: it is the type of its state")
-        self.state = State(process.name, process.version, found | None, limits.ROW_BYTES)
+        self.state = State(process.name, process.version, found, limits.ROW_BYTES)
 
     def own_keys(self, event: Recorded[Any]) -> Sequence[str]:
         """The instances that an event is for; what the process's `key` fails with is raised."""

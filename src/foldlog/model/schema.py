@@ -1,7 +1,7 @@
 """Stored names to types: one class a name, and chains of upcasts from every older version to it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union, get_args
 
 import msgspec
 
@@ -46,8 +46,8 @@ class Upcast:
 
 
 class State(NamedTuple):
-    """The state of a process: the process's name, the version of the state's shape, its type (None beside it means
-    that there is none), and how many bytes it may have."""
+    """The state of a process: the process's name, the version of the state's shape, its type (None, which stands for no
+    instance, may be in it), and how many bytes it may have."""
 
     name: str
     version: int
@@ -73,7 +73,7 @@ class Schemas:
         self._events = self._by_name(events)
         self._commands = self._by_name(commands)
         self._states: dict[str, tuple[State, Codec[Any]]] = {
-            one.name: (one, Codec(one.type, f"state of {one.name!r}", one.most)) for one in states
+            one.name: (one, Codec(one.type | None, f"state of {one.name!r}", one.most)) for one in states
         }
         newest = {
             kind: {name: mark.version for name, (_, mark) in listed.items()}
@@ -220,8 +220,10 @@ class Schemas:
 
 
 def _boxed(state: State) -> type:
-    """A class with the state in it: a state may be of any type that can be stored, and shapes are of classes."""
-    return msgspec.defstruct("State", [("state", state.type)], frozen=True)
+    """A class with a stored state in it: a state may be of any type that can be stored, and shapes are of classes."""
+    kinds = [one for one in get_args(state.type) if one is not type(None)]
+    several = type(None) in get_args(state.type) and kinds
+    return msgspec.defstruct("State", [("state", Union[tuple(kinds)] if several else state.type)], frozen=True)  # noqa: UP007 - of a list
 
 
 def _chain(start: Version, steps: Mapping[Version, Upcast]) -> tuple[list[Upcast], Version]:
