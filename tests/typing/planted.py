@@ -70,7 +70,7 @@ def tests() -> None:
 def processes() -> None:
     counts, follow = transfers.by_envelope, transfers.follow
     Process("p", transfers.answer, counts, initial=None)  # type: ignore[misc]  # planted: the state is a number
-    Process("p", follow, follow, initial=None)  # type: ignore[arg-type]  # planted: react answers no state
+    Process("p", follow, follow, initial=None)  # type: ignore[arg-type, misc]  # planted: react answers no state
     given(transfers.transfer).when("asked")  # type: ignore[arg-type]  # planted: a text is no event
     slow = given(transfers.transfer).when(transfers.Slow())
     slow.then(transfers.Slow())  # type: ignore[arg-type]  # planted: an event is no answer
