@@ -89,9 +89,9 @@ class Count:
 order = Decider("order", lambda command, _: [Asked(command.source, command.target, command.amount)], lambda _, __: 1, 0)
 order.decide.__annotations__.update({"command": Ask, "return": list[Asked]})
 order.evolve.__annotations__.update(__=Asked)
-count = Decider("bank", lambda command, _: [Counted()], lambda _, __: 1, 0)
-count.decide.__annotations__.update({"command": Count, "return": list[Counted]})
-count.evolve.__annotations__.update(__=Counted)
+bank = Decider("bank", lambda command, _: [Counted()], lambda _, __: 1, 0)
+bank.decide.__annotations__.update({"command": Count, "return": list[Counted]})
+bank.evolve.__annotations__.update(__=Counted)
 
 
 @dataclass
@@ -143,8 +143,19 @@ by_steps = saga(
     on=Asked,
     retry=Backoff(200, 0.05, 0.5),
 )
-nightly = Schedule("nightly", 30, Send(count, "1", Count()))
-PARTS = {"process": [account, order, transfer, count, nightly], "saga": [account, order, by_steps]}
+
+
+def watch(count: int, event: Asked) -> int:
+    return count + 1
+
+
+def tell(event: Asked, count: int) -> list[Send]:
+    return [Send(bank, str(count), Count()), Send(bank, "all", Count())]
+
+
+watched = Process("watched", tell, watch, 0, key=lambda event: [event.source, event.target, "all"])
+nightly = Schedule("nightly", 30, Send(bank, "1", Count()))
+PARTS = {"process": [account, order, transfer, bank, nightly, watched], "saga": [account, order, by_steps]}
 
 
 def story(random: Random) -> Iterator[Send | Wait]:

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from foldlog import Query, Recorded, Send
+from foldlog.errors import Misconfigured
 from foldlog.flow.orchestrate import decode as decode_instance
 from foldlog.flow.timers import TIMERS, decode
 from foldlog.ports.store import Range, RowKey
-from foldlog.process import Cancel, Process, Timer
+from foldlog.process import Accepted, Cancel, Process, Timer
 from tests.unit.site import Site, crash_at, kill, settled_or_dead, until
 from tests.unit.transfers import Move, Moved, Overdue, Request, Requested, account, requests, transfer
 
@@ -268,3 +269,89 @@ def test_a_crash_at_any_commit_changes_nothing(url, clock, stored, command):
         assert number > 4
 
     asyncio.run(main())
+
+
+def test_a_command_that_comes_to_nothing_was_accepted_too(site):
+    def fold(state: int, event: Moved | Accepted) -> int:
+        return state + isinstance(event, Accepted)
+
+    def tell(event: Moved, state: int) -> Send:
+        return Send(requests, "1", Request("a", "b", 7))  # the second time there is nothing to do
+
+    asking = Process("asking", tell, fold, initial=0)
+
+    async def main():
+        async with site.app([requests, account, asking]) as app:
+            await app.send(account, "a", Move(1))
+            await app.send(account, "a", Move(1))
+            await app.settle()
+            assert len(await log_of(app, "foldlog.accepted")) == 2
+            assert len(await log_of(app, "transfer.requested")) == 1
+            read = app.system.processes["asking"].read
+            assert read(decode_instance(await instance(app, "a", asking))) == 2
+
+    asyncio.run(main())
+
+
+def test_what_a_process_must_not_answer_is_a_dead_letter(site):
+    wrong = {
+        "a": lambda: "no answer",
+        "b": lambda: Timer("late", Moved(1), after=5),
+        "c": lambda: [Cancel("x"), Timer("x", Overdue("b"), after=5)],
+        "d": lambda: [Send(account, "x", Move(1))] * 101,
+        "e": lambda: Send(account, "x", Moved(1)),
+        "f": lambda: [Timer(f"t{number}", Overdue("b"), after=5) for number in range(100)],
+        "g": lambda: Send(account, "", Move(1)),
+    }
+
+    def fold(state: int | None, event: Recorded[Requested | Overdue]) -> int | None:
+        return None if event.key == "h" else 1
+
+    def tell(event: Recorded[Requested | Overdue], state: int | None):
+        if event.key == "h":
+            return Timer("late", Overdue("b"), after=5)
+        return wrong[event.key]()
+
+    odd = Process("odd", tell, fold, initial=None)
+
+    async def main():
+        async with site.app([requests, account, odd]) as app:
+            for key in [*wrong, "h"]:
+                await app.send(requests, key, Request("a", "b", 7))
+            await app.settle()
+            told = {one.key: one.error.strip().splitlines()[-1] for one in await app.dead_letters(odd)}
+            assert "answered str: return a list of Send, Timer and Cancel" in told["a"]
+            assert "carries 'account.moved', which it does not take back" in told["b"]
+            assert "names a timer twice" in told["c"]
+            assert "answered 101 commands and timers" in told["d"]
+            assert "which is an event: send a command" in told["e"]
+            assert "f" not in told
+            assert "stream key" in told["g"]
+            assert "which has no instance: evolve must return a state" in told["h"]
+            assert len(await timers(app)) == 100
+
+    asyncio.run(main())
+
+
+def test_an_app_is_refused_for_what_makes_no_process(site):
+    def fold(state: int, event: Recorded) -> int:
+        return state
+
+    def untyped(state, event: Requested):
+        return state
+
+    def tell(event: Requested, state: int) -> None:
+        return None
+
+    for part, words in [
+        (Process("p", tell, fold, 0), "name the events it takes"),
+        (Process("p", tell, untyped, 0), "annotate what evolve returns, or write state="),
+        (Process("waiting", tell, fold, 0, on=Move), "is no event but the command"),
+    ]:
+        with pytest.raises(Misconfigured, match=words):
+            site.app([requests, account, part])
+    with pytest.raises(Misconfigured, match="two projections, handlers or processes named 'transfer'"):
+        site.app([*PARTS, transfer])
+    for options in ({"version": 0}, {"start": "last"}, {"concurrency": 0}):
+        with pytest.raises(Misconfigured):
+            waiting(**options)

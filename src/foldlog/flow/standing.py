@@ -95,7 +95,9 @@ async def _lag(store: Store, function: View | Effect, held: Mapping[int, Checkpo
     identity = store.identity
     if any((one.log, one.epoch) != (identity.log, identity.epoch) for one in held.values()):
         return None  # of another log: its positions mean nothing here
-    begin = await first(store, function.start) if isinstance(function, Effect) and not held else 0
+    begin = 0
+    if isinstance(function, Effect) and not held:
+        begin = await first(store, function.start, process=function.timed)
     passed = [held[number].position if number in held else begin for number in ALL]
     after, looked, behind, oldest = min(passed), 0, 0, now
     while True:

@@ -257,7 +257,8 @@ class _States:
     def _passed(self, function: View | Effect, event: Recorded[Any]) -> str:
         fork, position = self._fork, event.position
         handles = isinstance(function, Effect)
-        if handles and fork is not None and fork.handlers == "new" and position <= fork.position:
+        timed = isinstance(function, Effect) and function.timed
+        if handles and fork is not None and (timed or fork.handlers == "new") and position <= fork.position:
             return "before the fork"
         held = [self._held.get(checkpoint_key(function.name, place).key) for place in _places(function, event)]
         if not all(held):

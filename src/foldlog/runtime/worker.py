@@ -19,6 +19,7 @@ from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.recur import Recur
 from foldlog.flow.subscribe import Progress, follow
+from foldlog.flow.timers import next_due
 from foldlog.flow.view import View
 from foldlog.system import Function, System
 
@@ -83,6 +84,10 @@ class Runner:
         found = await checkpoints(store, name)
         if any(number not in found or found[number].position < head for number in others):
             return False
+        if isinstance(self.function, Effect) and self.function.timed:
+            now = self._system.clock.now()
+            if any([await next_due(store, name, number) <= now for number in others]):
+                return False
         heads: dict[tuple[str, str], inbox.Item] = {}
         async for item in inbox.items(store, name, others):
             if item.operator:
@@ -203,7 +208,9 @@ class Runner:
 
     async def _first(self) -> int:
         function = self.function
-        return await first(self._system.store, function.start) if isinstance(function, Effect) else 0
+        if not isinstance(function, Effect):
+            return 0
+        return await first(self._system.store, function.start, process=function.timed)
 
     async def _fail(self, failure: BaseException) -> None:
         self.failure = failure
