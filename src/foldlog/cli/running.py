@@ -12,7 +12,7 @@ from foldlog.cli.output import Output
 from foldlog.cli.target import OnTarget, find, json_option, url_option
 from foldlog.errors import Misconfigured
 from foldlog.model.decider import Decider
-from foldlog.model.event import stored
+from foldlog.model.event import OWN, stored
 from foldlog.model.finding import counted
 from foldlog.model.handler import Handler
 from foldlog.model.process import Process
@@ -116,7 +116,7 @@ def unlisted(module: ModuleType, app: App) -> list[str]:
         if isinstance(value, Decider | Projection | Handler | Process | Schedule | Upcast):
             if id(value) not in parts:
                 found.append(f"{name} = {value!r} stands in no list of parts")
-        elif (mark := stored(value)) is not None and value not in types:
+        elif (mark := stored(value)) is not None and value not in types and not mark.name.startswith(OWN):
             found.append(f"{mark.kind} {mark.name!r} (class {name}) is taken by no listed part")
     return found
 

@@ -95,6 +95,9 @@ class Deliver:
             for number in partitions:
                 del lanes.board.parts[number]
             lanes.forget(lanes.leaving)
+            if lanes.timers is not None:
+                # A call that was ended with a lane that goes may have stored timers of one that stays, and not said so.
+                await lanes.timers.join(lanes.board.parts)
             lanes.leaving.clear()
             lanes.go_on()
         self._progress.pulse()
