@@ -22,7 +22,6 @@ from foldlog.testing.simulation.trace import without_addresses
 
 W = TypeVar("W")
 R = TypeVar("R")
-S = TypeVar("S")
 
 
 class Seen(Generic[W]):
@@ -57,7 +56,7 @@ class Seen(Generic[W]):
         mine = [one for one in self.events if one.stream == stream and one.tenant == tenant]
         return decision.fold(decider.initial, mine)
 
-    def instances(self, process: Process[S, Any], tenant: str = "") -> dict[str, S]:
+    def instances(self, process: Process[Any, Any], tenant: str = "") -> dict[str, Any]:
         """The states of a process's instances by key, in order of their keys; those that have ended are not there."""
         orchestration = self._system.processes[process.name]
         stored = sorted(self._instances.stored[orchestration.name].items())
