@@ -85,7 +85,7 @@ def follow(state: Transfer | None, event: Asked | Accepted | Rejected | Overdue)
 def answer(event: Asked | Accepted | Overdue, state: Transfer | None) -> list[Send | Timer | Cancel]:
     match event, state:
         case Asked(source, _, amount), _:
-            return [Send(account, source, Move(-amount)), Timer("late", Overdue(), after=3600)]
+            return [Send(account, source, Move(-amount)), Timer("late", Overdue(), after=0 if amount == 2 else 3600)]
         case Accepted(), Transfer(target, amount):
             return [Send(account, target, Move(amount))]
     return []
@@ -266,6 +266,10 @@ def test_other_commands_know_processes(path, run, lines, failed):
     assert "account-a@2 account.moved" in tree
     assert "process.transfer, command 1 of its answer" in tree
     assert "transfer-1@2 foldlog.accepted" in tree
+    work(path, ("2", ("a", "b", 2)))
+    tree = run("why", "order-2@1")
+    assert "transfer.overdue at" in tree
+    assert "process.transfer, timer 2 of its answer" in tree
     found = [one for one in lines("doctor") if one.get("check") == "processes" or "process.transfer" in str(one)]
     assert any("states of 0 instances can be read" in str(one) for one in found)
 

@@ -33,7 +33,7 @@ def test_marks(taken):
         flying = [one for one in opened if one not in done]
         if step == "open":
             cursor += number
-            for place in [(cursor, 0), (cursor, limits.PARTS_ID)][: number // 2 + 1]:  # some are for two keys
+            for place in [(cursor, 0), (cursor, limits.KEY_STRIDE)][: number // 2 + 1]:  # some are for two keys
                 marks.open(place)
                 opened.append(place)
             marks.whole(cursor)
@@ -69,10 +69,10 @@ def test_an_event_that_is_not_taken_for_all_of_its_keys_yet_is_not_passed():
     marks.open((12, 0))
     marks.finish((12, 0), plain=True)
     assert marks.low() == marks.read_to() == 11
-    marks.open((12, limits.PARTS_ID))
+    marks.open((12, limits.KEY_STRIDE))
     marks.whole(12)
     assert marks.low() == 11
-    marks.finish((12, limits.PARTS_ID), plain=True)
+    marks.finish((12, limits.KEY_STRIDE), plain=True)
     assert marks.low() == 12
 
 

@@ -147,8 +147,8 @@ class Deliver:
                 for number, key in enumerate(keys_of(event)):
                     place = partition_of(event.tenant, key)
                     places.add(place)
-                    if board.takes(place, (event.position, number * limits.PARTS_ID)):
-                        await self._enqueue(event, key, number * limits.PARTS_ID, place)
+                    if board.takes(place, (event.position, number * limits.KEY_STRIDE)):
+                        await self._enqueue(event, key, number * limits.KEY_STRIDE, place)
                 board.whole(places, event.position)
             board.read(fed.upto)
             self._progress.pulse()

@@ -46,7 +46,7 @@ class Item(msgspec.Struct, eq=False):
     """One thing to do: the event at `position` (`index` 0), or the command number `index` that it was answered with.
 
     An event that a process takes for several keys is as many items: those of key number n count from n *
-    `limits.PARTS_ID`. `due` and the times are microseconds since 1970; `row` is the row's version, 0 for none.
+    `limits.KEY_STRIDE`. `due` and the times are microseconds since 1970; `row` is the row's version, 0 for none.
     """
 
     function: str

@@ -48,7 +48,7 @@ class Recall:
         for number, key in enumerate(self._orchestration.keys(event)):
             place = RowKey(event.tenant, key)
             if place not in self.parked and only in {None, place}:
-                found.append(self._step(place, event, number * limits.PARTS_ID))
+                found.append(self._step(place, event, number * limits.KEY_STRIDE))
         return found
 
     def _step(self, place: RowKey, event: Recorded[Any], index: int) -> Taken:

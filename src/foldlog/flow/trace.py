@@ -220,7 +220,7 @@ def _answers(found: Found, functions: Sequence[str]) -> dict[str, tuple[str, int
                 break
             command = event_id(cause.tenant, function, cause.id, number)
             if command in wanted:
-                known[command] = function, number % limits.PARTS_ID
+                known[command] = function, number % limits.KEY_STRIDE
                 wanted = wanted - {command}
     return known
 
@@ -233,7 +233,7 @@ def _of_more_keys(functions: Sequence[str]) -> Iterator[tuple[str, int]]:
     """What a process answered to an event for its second key, its third and so on."""
     processes = [one for one in functions if one.startswith("process.")]
     for key in range(1, limits.INSTANCES):
-        yield from _numbered(processes, key * limits.PARTS_ID + 1)
+        yield from _numbered(processes, key * limits.KEY_STRIDE + 1)
 
 
 class _States:

@@ -86,7 +86,7 @@ class _Run:
         found: list[Answer] = []
         for number, key in enumerate(self._orchestration.own_keys(recorded)):
             self._key = key
-            step = self._orchestration.step(self._held.get(key), recorded, key, number * limits.PARTS_ID)
+            step = self._orchestration.step(self._held.get(key), recorded, key, number * limits.KEY_STRIDE)
             if step.passed:
                 raise Invalid(f"{self._orchestration.what}: no timer of {key!r} carries {event!r}")
             self._held[key] = step.instance
