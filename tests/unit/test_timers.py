@@ -10,6 +10,7 @@ from foldlog.flow.timers import TIMERS, Alarm
 from foldlog.ports.store import Batch, Range
 from foldlog.process import Process, Timer
 from tests.unit.site import kill, until
+from tests.unit.test_letting_go import Run, of_partition
 from tests.unit.transfers import Move, Overdue, Request, Requested, account, requests
 
 COUNT = 20_000
@@ -117,5 +118,37 @@ def test_what_a_killed_owner_has_not_rung_rings_once(site, clock):
             await second.settle()
             assert [one.type async for one in second.read("waiting-1")] == ["transfer.overdue"]
             assert await second.get(account, "b") == 1
+
+    asyncio.run(main())
+
+
+def test_timers_that_a_cancelled_call_has_stored_ring_in_the_partitions_that_stay(site, clock):
+    async def main():
+        (stays,), (goes,) = of_partition(0, 1), of_partition(1, 1)
+        app = site.app([requests, Process("waiting", tell, fold, initial=0)])
+        async with app.open(functions=False):
+            effect = app.system.processes["waiting"]
+            attempt = effect.attempt
+
+            async def cancelled(call):
+                found = await attempt(call)
+                asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # as when another lane's goes
+                return found
+
+            effect.attempt = cancelled
+            for key in (stays, goes):
+                await app.send(requests, key, Request("a", key, 7))
+            run = Run(app)
+            await run.begin([0, 1])
+            await until(lambda: run.work.settled(2))
+            effect.attempt = attempt
+            await run.leave([1])
+            clock.advance(61)
+            rang = [one async for one in app.read() if one.type == "transfer.overdue"]
+            while not rang:
+                await app.system.store.wait(2, 5)
+                rang = [one async for one in app.read() if one.type == "transfer.overdue"]
+            assert [one.key for one in rang] == [stays]
+            await run.end()
 
     asyncio.run(main())
