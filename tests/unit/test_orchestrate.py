@@ -347,6 +347,7 @@ def test_an_app_is_refused_for_what_makes_no_process(site):
         (Process("p", tell, fold, 0), "name the events it takes"),
         (Process("p", tell, untyped, 0), "annotate what evolve returns, or write state="),
         (Process("waiting", tell, fold, 0, on=Move), "is no event but the command"),
+        (Process("waiting", tell, transfer.evolve, "none"), "its initial state: "),
     ]:
         with pytest.raises(Misconfigured, match=words):
             site.app([requests, account, part])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Corrupt, Invalid, Misconfigured, Rejected, TooLarge, Undecodable
+from foldlog.errors import Corrupt, Invalid, Misconfigured, Refused, Rejected, TooLarge, Undecodable
 from foldlog.flow import outbox
 from foldlog.flow.effect import Call, Effect, Outcome
 from foldlog.flow.inbox import Item, told
@@ -20,7 +20,7 @@ from foldlog.model.answer import Answered, answered, refusal
 from foldlog.model.event import ACCEPTED, ANSWERS, OWN, REJECTED
 from foldlog.model.message import Draft, Meta, Recorded, Send, encode_meta, event_id
 from foldlog.model.process import Accepted, Answer, Cancel, Cancelled, Process, Timer, answers
-from foldlog.model.schema import State
+from foldlog.model.schema import Schemas, State
 from foldlog.model.signature import Takes, hints, keyed_by_envelope, taken
 from foldlog.model.stream import ANY, check_text, stream_of
 from foldlog.ports.store import Append, Delete, Put, Row, RowChange, RowKey, Table
@@ -83,11 +83,22 @@ class Orchestration(Effect):
         super().__init__(process, "process", Takes(tuple(types), recorded=False))
         self.process = process
         self.table = table_of(process.name)
+        self._first: bytes | None = None
         self._by_envelope = process.key is not None and keyed_by_envelope(process.key, what)
         found = process.state if process.state is not None else hints(process.evolve, what).get("return")
         if found is None:
             raise Misconfigured(f"{what}: annotate what evolve returns, or write state=: it is the type of its state")
         self.state = State(process.name, process.version, found, limits.ROW_BYTES)
+
+    def bind(self, schemas: Schemas) -> None:
+        """Learn the stored names of the events that concern it, and how its states are stored. Errors: `Misconfigured`
+        for an initial state that cannot be."""
+        super().bind(schemas)
+        initial = self.process.initial
+        try:
+            self._first = None if initial is None else schemas.encode_state(self.process.name, initial)
+        except Refused as error:
+            raise Misconfigured(f"{self.what}: its initial state: {error.message}") from error
 
     def own_keys(self, event: Recorded[Any]) -> Sequence[str]:
         """The instances that an event is for; what the process's `key` fails with is raised."""
@@ -186,10 +197,9 @@ class Orchestration(Effect):
 
     def _initial(self) -> Any:
         """A value of its own for each instance: whoever changes it in place changes no other's."""
-        name, initial = self.process.name, self.process.initial
-        if initial is None:
+        if self._first is None:
             return None
-        return self.schemas.decode_state(name, self.process.version, self.schemas.encode_state(name, initial))
+        return self.schemas.decode_state(self.process.name, self.process.version, self._first)
 
     def answered(self, item: Item, refused: Rejected | None) -> Append | None:
         """What is recorded of a command for a process that takes it. Errors: `Invalid`."""
