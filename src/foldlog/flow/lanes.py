@@ -12,28 +12,26 @@ from itertools import takewhile
 from typing import Any
 
 from foldlog.flow import inbox
-from foldlog.flow.alarm import Alarm
-from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.breaker import Circuit, Ticket
+from foldlog.flow.effect import Call, Effect, Outcome
 from foldlog.flow.execute import Execute
 from foldlog.flow.gate import Gate
 from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Lease
 from foldlog.flow.mark import Board, Committer
-from foldlog.flow.outbox import Outbox
+from foldlog.flow.outbox import Outbox, let_go
 from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.partition import partition_of
 from foldlog.flow.subscribe import Progress
+from foldlog.flow.timers import Timers
+from foldlog.flow.wakeup import Wakeup
 from foldlog.flow.window import Window
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded
-from foldlog.model.schema import Schemas
 from foldlog.ports.store import RowChange, Store
 
 Change = tuple[int, Callable[[], list[RowChange]], int]
 """For the committer: a partition, its changes, about how many bytes they have."""
-
-_ENVELOPE = 1_000  # bytes of an inbox row around a command's body, about
 
 
 class Lanes:
@@ -43,7 +41,6 @@ class Lanes:
         self,
         store: Store,
         effect: Effect,
-        schemas: Schemas,
         execute: Execute,
         clock: Clock,
         lease: Lease,
@@ -55,6 +52,7 @@ class Lanes:
         self.board = Board(effect.name)
         self.committer = Committer(lease, self.board, self._stored)
         self.window = Window(effect.name, store)
+        self.timers = Timers(store, clock, effect.name) if effect.timed else None
         self.queues: dict[Lane, deque[Item]] = {}
         self.active: dict[Lane, asyncio.Task[None]] = {}
         self.leaving: set[int] = set()  # partitions that are let go: nothing new is begun for them
@@ -64,11 +62,11 @@ class Lanes:
         self.group: asyncio.TaskGroup | None = None
         self._pages = Pages(effect.page)
         self._gate = Gate(effect.name, circuit, clock)
-        self._alarm = Alarm(clock, self._due_earlier)
-        self._outbox = Outbox(effect.name, store, schemas, execute, self._alarm.now)
+        self._wakeup = Wakeup(clock, self._due_earlier)
+        self._outbox = Outbox(store, effect, execute, self._wakeup.now)
         self._queued: dict[Lane, None] = {}
         self._working: dict[Lane, Item] = {}
-        self._slots = asyncio.Semaphore(effect.handler.concurrency)
+        self._slots = asyncio.Semaphore(effect.concurrency)
 
     @property
     def idle(self) -> bool:
@@ -76,6 +74,7 @@ class Lanes:
         return (
             not (self.active or self._gate.barred)
             and not self.committer.busy
+            and (self.timers is None or self.timers.idle)
             and all(queue[0].status == inbox.DEAD for queue in self.queues.values() if queue)
         )
 
@@ -83,7 +82,7 @@ class Lanes:
         """Take what stands in a row already."""
         item.status = status
         # No longer than its own pause: whoever wrote it may have had another clock.
-        item.due = min(item.due, self._alarm.now() + item.due - item.failed)
+        item.due = min(item.due, self._wakeup.now() + item.due - item.failed)
         self.queues.setdefault((item.tenant, item.key), deque()).append(item)
         self.parked += 1
 
@@ -126,7 +125,7 @@ class Lanes:
         for lane in list(self.queues):
             self.start(lane)
         if self._gate.barred:
-            self._alarm.set(self._gate.until, next(iter(self._gate.barred)))
+            self._wakeup.set(self._gate.until, next(iter(self._gate.barred)))
 
     def drop(self) -> None:
         """End the lanes of partitions that are let go where they only wait for their turn: nobody waits for it."""
@@ -149,42 +148,45 @@ class Lanes:
             for item in self.queues.pop(lane):
                 self.window.release(item.position)
                 self._pages.forget(item)
-                self.parked -= bool(item.row or item.index)
+                self.parked -= bool(item.row or item.command)
         self.room.set()
 
     async def take_back(self, item: Item) -> None:
         """Do what an operator asked for with a dead letter: try again, or let go."""
         lane = (item.tenant, item.key)
         queue = self.queues.setdefault(lane, deque())
-        twin = next((one for one in queue if (one.position, one.index) == (item.position, item.index)), None)
+        twin = next((one for one in queue if one.place == item.place), None)
         if twin is not None:
             queue.remove(twin)
         else:
             self.parked += 1
         item.operator = False
         replayed = item.status != inbox.DISCARDED
-        if replayed:
-            at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
-            busy = bool(queue) and queue[0] is self._working.get(lane)
-            queue.insert(max(at, busy), item)
-        await self.committer.store(item.partition, lambda: [item.put() if replayed else self._retire(item)])
+        if not replayed and await let_go(self.store, self.effect, item):
+            self._unpark()
+        else:
+            if replayed:
+                at = sum(1 for one in queue if one.place < item.place)
+                busy = bool(queue) and queue[0] is self._working.get(lane)
+                queue.insert(max(at, busy), item)
+            await self.committer.store(item.partition, lambda: [item.put() if replayed else self._retire(item)])
         self.start(lane)
         self._forget(lane)
 
     async def wake(self) -> None:
         """Start lanes again when their time has come. Runs until cancelled."""
         while True:
-            for lane in self._alarm.rung():
+            for lane in self._wakeup.rung():
                 self.start(lane)
             self._admit()
-            await self._alarm.wait()
+            await self._wakeup.wait()
 
     def _stored(self) -> None:
         self.room.set()
         self.progress.advance(self.board.low())
 
     def _blocked(self, head: Item) -> bool:
-        return head.status == inbox.DEAD or (head.due > 0 and self._alarm.now() < head.due)
+        return head.status == inbox.DEAD or (head.due > 0 and self._wakeup.now() < head.due)
 
     def _ends(self, lane: Lane) -> bool:
         return self.stopping or (bool(self.leaving) and partition_of(*lane) in self.leaving)
@@ -197,10 +199,10 @@ class Lanes:
                         if not item.row:
                             self._park(item)
                     if queue[0].status != inbox.DEAD:
-                        self._alarm.set(queue[0].due, lane)
+                        self._wakeup.set(queue[0].due, lane)
                     return
                 if queue[0].command is None and (again := self._gate.bar(lane, queue[0].attempts)) is not None:
-                    self._alarm.set(again, lane)
+                    self._wakeup.set(again, lane)
                     return
                 await self._turn(lane, queue)
                 await asyncio.sleep(0)  # a handler that waits for nothing must not keep the others from their turn
@@ -264,7 +266,8 @@ class Lanes:
             page = page[: len(events)]
             number = max([place.item.attempts for place in page]) + 1
             fence = max([self.lease.fence(place.item.partition) for place in page])
-            found = await self.effect.attempt(events, number, fence, self._clock)
+            call = Call(events, [place.item for place in page], number, fence, self._clock, self.store)
+            found = await self.effect.attempt(call)
         finally:
             self._gate.end(ticket, [place.lane for place in page], found)
             self._admit()
@@ -293,6 +296,9 @@ class Lanes:
             await self.committer.store(*changes[0])
         elif changes:
             await asyncio.gather(*[self.committer.ask(*change) for change in changes])
+        if self.timers is not None:
+            for (_, _, item), outcome in zip(page, outcomes, strict=True):
+                self.timers.note(item.partition, outcome.rings)
 
     def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> Change | None:
         self.progress.done += 1
@@ -305,19 +311,19 @@ class Lanes:
         for follower in reversed(followers):
             queue.insert(at, follower)
         self.parked += len(followers)
-        if not (followers or item.row):
+        if not (followers or item.row or outcome.rows):
             self._finish(item, plain=True)
             self.committer.touch()
             return None
 
         def changes() -> list[RowChange]:
-            puts: list[RowChange] = [follower.put() for follower in followers]
+            puts: list[RowChange] = [*outcome.rows, *[follower.put() for follower in followers]]
             if item.row:
                 return [*puts, self._retire(item)]
             self._finish(item, plain=True)
             return puts
 
-        return item.partition, changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
+        return item.partition, changes, outcome.weight
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
         outcome = await self._outbox.send(item)
@@ -331,11 +337,11 @@ class Lanes:
         self._unpark()
 
     def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
-        handler, now = self.effect.handler, self._alarm.now()
+        effect, now = self.effect, self._wakeup.now()
         self.progress.failed += 1
         item.attempts += 1
         item.failed, item.error = now, outcome.error
-        pause = handler.retry.pause(item.attempts, random.random())
+        pause = effect.retry.pause(item.attempts, random.random())
         if outcome.never or pause is None:
             item.status = inbox.DEAD
             self._pages.forget(item)
@@ -346,7 +352,7 @@ class Lanes:
         fresh = not item.row
         self.parked += fresh
         dead = item.status == inbox.DEAD
-        if dead and handler.after_dead == "go on":
+        if dead and effect.after_dead == "go on":
             queue.remove(item)
             self._unpark()
         item.report()
@@ -370,14 +376,14 @@ class Lanes:
     def _finish(self, item: Item, *, plain: bool) -> None:
         self.window.release(item.position)
         if (marks := self.board.parts.get(item.partition)) is not None:
-            marks.finish(item.position, plain=plain)
+            marks.finish(item.place, plain=plain)
         self.room.set()
 
     def _retire(self, item: Item) -> RowChange:
         self._unpark()
-        if item.index == 0 and item.position > self.lease.position(item.partition):
+        if item.command is None and item.position > self.lease.position(item.partition):
             item.status = inbox.DONE
-            self.board.parts[item.partition].written.add(item.position)
+            self.board.parts[item.partition].written.add(item.place)
             return item.put()
         return item.delete()
 

@@ -13,7 +13,7 @@ from foldlog.flow.subscribe import either
 from foldlog.model.clock import Clock
 
 
-class Alarm:
+class Wakeup:
     """The lanes that wait, by their times. `earlier` is called with how many microseconds what waits is due earlier."""
 
     def __init__(self, clock: Clock, earlier: Callable[[int], None]) -> None:
