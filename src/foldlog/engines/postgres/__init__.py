@@ -80,13 +80,11 @@ class PostgresStore:
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
         self._check_open()
         check_read(after, limit)
-        async with self._pool.lend() as conn:
-            return await self._log.read(conn, query, after, limit, backward=backward)
+        return await self._pool.run(lambda conn: self._log.read(conn, query, after, limit, backward=backward))
 
     async def head(self) -> int:
         self._check_open()
-        async with self._pool.lend() as conn:
-            return await self._head.look(conn)
+        return await self._pool.run(self._head.look)
 
     async def wait(self, after: int | None, timeout: float) -> None:
         self._check_open()
@@ -95,16 +93,12 @@ class PostgresStore:
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
         self._check_open()
         check_keys(table, keys)
-        async with self._pool.lend() as conn:
-            stored = await self._tables.find(conn, table)
-            return await rows.get(conn, stored, keys, self._now()) if stored and keys else {}
+        return await self._pool.run(lambda conn: rows.get(conn, self._tables, table, keys, self._now()))
 
     async def scan(self, table: Table, range: Range) -> Rows:
         self._check_open()
         check_range(table, range)
-        async with self._pool.lend() as conn:
-            stored = await self._tables.find(conn, table)
-            return await rows.scan(conn, stored, table, range, self._now()) if stored else Rows([], more=False)
+        return await self._pool.run(lambda conn: rows.scan(conn, self._tables, table, range, self._now()))
 
     async def drop(self, table: Table) -> None:
         self._check_open()
