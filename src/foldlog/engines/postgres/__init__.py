@@ -10,7 +10,7 @@ safe_head.py  up to where the log can no longer change        watch.py    waking
 pool.py       the connections that read
 log.py        pages of events                         matching.py   from a query to positions, by index
 rows.py       rows by key and in order                tables.py     the registry of tables
-kinds.py      what events refer to by number
+kinds.py      what events refer to by number          checkup.py    what is wrong with a store and its server
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
@@ -39,6 +40,12 @@ from foldlog.model.query import Query
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
 __all__ = ["PostgresStore"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "examine":  # of the command line: loaded when it asks
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.checkup").examine
 
 
 def _micros() -> int:
