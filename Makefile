@@ -2,7 +2,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 COVERAGE ?= 95
-EXTRAS := cli,dev,bench
+EXTRAS := cli,postgres,dev,bench
 PIP_FLAGS := --quiet --disable-pip-version-check
 BIN := .venv/bin
 STAMP := .venv/.ready

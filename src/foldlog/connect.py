@@ -18,21 +18,27 @@ from foldlog.ports.store import Put, Store
 _ENGINES: dict[str, tuple[str, str, str]] = {
     "memory": ("foldlog.engines.memory", "", "foldlog"),
     "sqlite": ("foldlog.engines.sqlite", "apsw", "foldlog"),
+    "postgresql": ("foldlog.engines.postgres", "psycopg", "foldlog[postgres]"),
+    "postgres": ("foldlog.engines.postgres", "psycopg", "foldlog[postgres]"),
 }
+_SERVERS = {"postgresql", "postgres"}
 SCHEMES = tuple(_ENGINES)
 
 
 def connect(url: str, kinds: KindFactory, now: Callable[[], int]) -> Store:
     """The store behind a URL, not yet open.
 
-    `memory:` one that ends with the process; `sqlite:path/to/file.db` (relative), `sqlite:/path/to/file.db`. The option
-    `?start=n` lets a new log begin behind position n. Errors: `Misconfigured` for an unknown scheme, a missing path, an
-    unknown option or a missing driver.
-    """
+    `memory:` one that ends with the process; `sqlite:path/to/file.db` (relative), `sqlite:/path/to/file.db`;
+    `postgresql://user@host:port/database?schema=name`, whose other options are libpq's. The option `?start=n` lets a
+    new log begin behind position n. Errors: `Misconfigured` for an unknown scheme, a missing path, an unknown option
+    or a missing driver."""
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in _ENGINES:
         known = ", ".join(f"{name}:" for name in SCHEMES)
         raise Misconfigured(f"{_without_password(url)!r} names no store: a URL starts with one of {known}")
+    if scheme in _SERVERS:
+        server: Store = _engine(scheme).PostgresStore(url, kinds, now=now)
+        return server
     parts = urlsplit(url)
     path = unquote(parts.path) if not parts.netloc else ""
     options = _options(parts.query)
@@ -90,7 +96,8 @@ async def examine(url: str, *, deep: bool) -> Examined:
     engine = _engine(url.partition(":")[0])
     if not hasattr(engine, "examine"):
         return Examined([Finding("store", "ok", f"{url} keeps nothing beyond its process: nothing to look at")])
-    found: Examined = await engine.examine(_path(url), deep=deep)
+    where = url if url.partition(":")[0] in _SERVERS else _path(url)
+    found: Examined = await engine.examine(where, deep=deep)
     return found
 
 

@@ -43,6 +43,22 @@ STREAM_CACHE = 65_536  # stream names and heads kept by an engine
 WATCH_MIN = 0.001  # polling another process's commits: this fast while there are some …
 WATCH_MAX = 0.02  # … and this slowly when nothing happens
 
+CONNECT_TIME = 10  # making a connection to a server, whole seconds; then `Unavailable`
+STATEMENT_TIME = 30.0  # one statement on a server; then it is given up, and what it wrote is undone
+STATEMENTS = 500  # plans that one connection keeps; an app has some dozens
+OUTCOME = 30.0  # a commit whose answer was lost is asked after for this long; restarts take less
+RETRIES = 20  # a batch that deadlocks, or that others keep overtaking, is tried this often; then `Unavailable`
+WRITER_KEPT = 7 * 86_400.0  # a process that has not written for a week is forgotten: none waits so long for an answer
+WATCH_HEARD = 0.25  # and this slowly where commits are called out (NOTIFY): only a call that got lost waits for it
+WATCH_AGAIN = 0.2  # a lost connection is made anew after this
+NOTIFY_GAP = 0.002  # between two wake-up calls of one process: who was just woken looks again by itself
+CONNECTIONS = 4  # that read, of one process; beside them one writes and one watches
+PURGE = 256  # puts into a table whose rows expire, between two removals of some of those past their time
+HEAD_PAGE = 10_000  # positions that are looked at at once to find the safe head
+HEAD_KEPT = 1.0  # the safe head is stored this often: a new process looks on from there
+CLOCK_SKEW = 120.0  # clocks of writers differ by less: reads by time look this far around what they look for
+TAG_LOCKS = 256  # slots that tags and types share when conditions lock them: so many locks a transaction can hold
+
 COMMAND_ATTEMPTS = 10  # load, decide, commit on Conflict; then the Conflict goes to the caller
 CONFLICT_JITTER = 0.01  # the first pause after a Conflict is at most this; it doubles, with full jitter
 STATE_CACHE = 4_096  # decider states kept in memory, least recently used go first

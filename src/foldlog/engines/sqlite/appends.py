@@ -7,8 +7,9 @@ import apsw
 
 from foldlog import limits
 from foldlog.engines.batch import condition_conflict, stream_conflict, version_holds
+from foldlog.engines.kinds import sides_of
 from foldlog.engines.sqlite.kinds import Kinds
-from foldlog.engines.sqlite.matching import MOST, Span, positions, sides_of
+from foldlog.engines.sqlite.matching import MOST, Span, positions
 from foldlog.engines.sqlite.merging import Storeys
 from foldlog.ports.store import Append, Appended, Condition
 

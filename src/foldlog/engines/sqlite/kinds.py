@@ -2,54 +2,31 @@
 
 import threading
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, cast
 
 import apsw
 
 from foldlog import limits
+from foldlog.engines import kinds
 from foldlog.model.message import Kind, KindFactory
 
-Said = tuple[str, str, int, str]
-"""(category, type, schema, encoding)"""
 
-
-class Kinds:
-    """The kinds by id, and ids by what they say. Kinds are never changed or removed, so one can only be missing."""
+class Kinds(kinds.Kinds):
+    """The kinds, read from the file; shared by readers."""
 
     def __init__(self, make: KindFactory = Kind) -> None:
-        self._make = make
+        super().__init__(make)
         self._lock = threading.Lock()
-        self._newest = 0
-        self.by_id: dict[int, Kind] = {}
-        self.ids: dict[Said, int] = {}
 
     def refresh(self, conn: apsw.Connection, newest: int) -> None:
         """Know all kinds up to `newest`, the highest id that the connection's transaction sees."""
-        if newest <= self._newest:
+        if newest <= self.newest:
             return
         with self._lock:
-            found: list[Any] = conn.execute("SELECT * FROM kinds WHERE id > ? ORDER BY id", (self._newest,)).fetchall()
+            found: list[Any] = conn.execute("SELECT * FROM kinds WHERE id > ? ORDER BY id", (self.newest,)).fetchall()
             for number, *said in found:
-                self.add(number, cast(Said, tuple(said)))
-
-    def add(self, number: int, said: Said) -> None:
-        if number > self._newest:
-            self.by_id[number] = self._make(*said)
-            self.ids[said] = number
-            self._newest = number
-
-    def matching(self, types: Collection[str], category: str | None) -> list[int]:
-        """The ids of all kinds of these types (none: any) in this category (None: any)."""
-        return [
-            number
-            for said, number in tuple(self.ids.items())
-            if (not types or said[1] in types) and (category is None or said[0] == category)
-        ]
-
-    @property
-    def newest(self) -> int:
-        return self._newest
+                self.add(number, cast(kinds.Said, tuple(said)))
 
 
 class Streams:

@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from foldlog import limits
+from foldlog.engines.kinds import sides_of
 from foldlog.engines.sqlite.kinds import Kinds, Streams
 from foldlog.engines.sqlite.matching import (
     array_of,
@@ -15,7 +16,6 @@ from foldlog.engines.sqlite.matching import (
     in_list,
     is_everything,
     positions,
-    sides_of,
     span_of,
 )
 from foldlog.model.message import KindFactory, Recorded, to_micros

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from foldlog.engines.kinds import Side
 from foldlog.engines.sqlite.kinds import Kinds
 from foldlog.model.message import to_micros
 from foldlog.model.query import Query
@@ -30,13 +31,6 @@ class Span(NamedTuple):
     backward: bool = False
 
 
-class Side(NamedTuple):
-    """One alternative of a query: any of these kinds (None: all), and all of these tags."""
-
-    kinds: list[int] | None
-    tags: tuple[str, ...]
-
-
 def span_of(conn: apsw.Connection, query: Query, after: int, head: int, *, backward: bool) -> Span:
     """The positions that may match by `after` and by time."""
     low, high = (0, after or MOST) if backward else (after, MOST)
@@ -45,23 +39,6 @@ def span_of(conn: apsw.Connection, query: Query, after: int, head: int, *, backw
     if query.until is not None:
         high = min(high, _first_at(conn, to_micros(query.until) + 1, head))
     return Span(low, high, backward)
-
-
-def sides_of(query: Query, kinds: Kinds) -> list[Side]:
-    """The alternatives that can match anything at all."""
-    sides: list[Side] = []
-    for side in query.any_of or (Query(),):
-        if query.any_of and side.tenant not in {None, query.tenant}:
-            continue
-        chosen: set[int] | None = None
-        for one in (query, side):
-            if one.types or one.category is not None:
-                ids = set(kinds.matching(one.types, one.category))
-                chosen = ids if chosen is None else chosen & ids
-        if chosen is None or chosen:
-            found = None if chosen is None else sorted(chosen)
-            sides.append(Side(found, tuple(dict.fromkeys((*query.tags, *side.tags)))))
-    return sides
 
 
 def is_everything(conn: apsw.Connection, query: Query, sides: Sequence[Side]) -> bool:

@@ -1,0 +1,64 @@
+"""What PostgreSQL and psycopg report, in Foldlog's words."""
+
+import psycopg
+from psycopg import errors
+
+from foldlog.errors import Corrupt, FoldlogError, Misconfigured, TooLarge, Unavailable
+
+REFUSED = "FL001"  # raised by the function `hold`
+_DAMAGE = {"XX001", "XX002"}  # data or an index is damaged
+_AGAIN = {"40001", "40P01", "55P03", "57014"}  # in another one's way: serialisation, deadlock, lock and statement time
+_GONE = {"3F000", "42P01", "42883", "3D000"}  # the schema, a table, a function, the database
+
+
+def is_lost(error: BaseException) -> bool:
+    """The connection is gone, and with it the answer to what was under way."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    state = error.sqlstate
+    return state is None or state.startswith(("08", "57P"))
+
+
+class Unheld(Exception):
+    """A condition of a commit does not hold, which was plain before the server was asked."""
+
+
+def is_refusal(error: BaseException) -> bool:
+    """A condition of a commit does not hold."""
+    return isinstance(error, Unheld) or (isinstance(error, psycopg.Error) and error.sqlstate == REFUSED)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Another transaction was in the way: the same again may go well."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+
+
+def is_stale(error: BaseException) -> bool:
+    """A table of rows that was there has been dropped since, or come into being."""
+    return isinstance(error, errors.UndefinedTable)
+
+
+def said(error: Exception, shown: str) -> Exception:
+    """The error of foldlog.errors for what PostgreSQL reported; what is nobody's fault but the code's stays as it
+    is."""
+    if isinstance(error, FoldlogError) or not isinstance(error, psycopg.Error | OSError):
+        return error
+    what = f"{shown}: {str(error).strip() or type(error).__name__}"
+    if isinstance(error, OSError):
+        return Unavailable(what)
+    state = error.sqlstate or ""
+    if state in _DAMAGE:
+        return Corrupt(f"{what}; stop, and restore a backup")
+    if state in _GONE:
+        return Unavailable(f"{what}; what this store is made of is not there any more")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return Misconfigured(f"{what}; see the page about roles")
+    if isinstance(error, errors.ProgramLimitExceeded):
+        return TooLarge(f"more than PostgreSQL takes: {error}")
+    if isinstance(error, errors.UniqueViolation):
+        return Corrupt(f"{what}; what is stored contradicts itself: stop, and restore a backup")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return Unavailable(what)
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return Unavailable(f"{what}; this server is not the primary")
+    return error

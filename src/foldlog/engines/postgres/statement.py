@@ -1,0 +1,170 @@
+"""One commit as one SQL statement: every condition and every change of a group of batches, by arrays.
+
+It is atomic by itself, so no transaction ever waits for the client. A stream whose version is another one stays out,
+with its events and rows; any other condition that does not hold ends the statement (`hold`). The writer then goes on
+with halves of the group.
+
+Heads are settled before positions are taken, so that versions and positions never disagree: `heads` waits for the
+streams' row locks, `e` reads all of `heads`, and only then calls nextval, inside the INSERT.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import count
+from typing import NamedTuple
+
+INSERT, PUT, REPLACE, REMOVE, DELETE, CHECK = "insert", "put", "replace", "remove", "delete", "check"
+WRITING = {INSERT, PUT, REPLACE}  # these carry a row
+WANTING = {REPLACE, REMOVE, CHECK}  # these carry a version
+CONDITIONAL = {INSERT, REPLACE, REMOVE, CHECK}  # these may end the statement
+
+
+class Op(NamedTuple):
+    """One sort of change of one table: `table` is its physical name, `width` the number of its indexes."""
+
+    what: str
+    table: str
+    width: int
+    expiring: bool
+
+
+class Shape(NamedTuple):
+    """What a statement depends on. `whole`: every stream must hold, else none of it is done."""
+
+    appends: bool
+    tags: bool
+    whole: bool
+    ops: tuple[Op, ...]
+
+
+@lru_cache(maxsize=1_024)
+def text(shape: Shape, s: str) -> str:
+    """The statement. Its parameters, in order: writer, seq, now; with appends `locks`, those of `asked` and of the
+    events, and with tags theirs; then for each op what `inputs` says."""
+    number = count(1)
+    holds: list[str] = []
+    me = f"seq = ${next(number)}, seen = now() WHERE id = ${next(number)} AND seq = $1 - 1"
+    parts = [f"w AS (UPDATE {s}.writers SET {me} RETURNING 1)"]
+    now = f"${next(number)}::bigint"
+    found: list[str] = []
+    if shape.appends:
+        parts += _appends(shape, s, number, now)
+        # `e` comes first: it begins by saying which positions it may own, then it pulls all that stands before it.
+        found += [
+            "(SELECT array_agg(position) FROM e)",
+            "(SELECT time FROM clock)",
+            "(SELECT array_agg(slot) FROM heads)",
+            "(SELECT array_agg(version) FROM heads)",
+        ]
+        if shape.whole:
+            holds.append("(SELECT count(*) FROM heads) = (SELECT count(*) FROM asked)")
+    for place, op in enumerate(shape.ops):
+        parts += _op(op, place, number, now, appends=shape.appends)
+        if op.what in CONDITIONAL:
+            holds.append(f"(SELECT count(*) FROM r{place}) = (SELECT count(*) FROM x{place})")
+    found.append("(SELECT count(*) FROM w)")
+    if holds:
+        found.append(f"{s}.hold({' AND '.join(holds)})")
+    return f"WITH {', '.join(parts)} SELECT {', '.join(found)}"
+
+
+def inputs(op: Op) -> list[str]:
+    """The columns that an op is given, with their types."""
+    columns = ["slot bigint", "tenant text", "key text"]
+    if op.what in WRITING:
+        columns += ["value bytea", "position bigint", "expires bigint"]
+        if op.width:
+            columns += ["shown text", *(f"i{i} bytea" for i in range(op.width))]
+    if op.what in WANTING:
+        columns.append("wanted bigint")
+    return columns
+
+
+def _unnest(columns: list[str], number: Iterator[int], alias: str) -> str:
+    arrays = ", ".join(f"${next(number)}::{column.split()[1]}[]" for column in columns)
+    return f"unnest({arrays}) AS {alias} ({', '.join(column.split()[0] for column in columns)})"
+
+
+def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[str]:
+    # Shared locks on the slots of the types and tags that are written: whoever appends on a condition waits for them.
+    yield (
+        "locks AS MATERIALIZED (SELECT count(pg_advisory_xact_lock_shared(k))"
+        f" FROM w, unnest(${next(number)}::bigint[]) AS k)"
+    )
+    columns = ["slot bigint", "tenant text", "name text", "expected bigint", "count bigint"]
+    yield f"asked AS MATERIALIZED (SELECT a.* FROM w, locks, {_unnest(columns, number, 'a')})"
+    # `before` carries the expected version (-1: any, -2: at least one event). A stream is only made where none was
+    # expected.
+    yield (
+        f"h AS (INSERT INTO {s}.streams AS s (tenant, name, version, before)"
+        " SELECT tenant, name, count, expected FROM asked AS a WHERE expected IN (0, -1)"
+        f" OR (SELECT true FROM {s}.streams AS x WHERE x.tenant = a.tenant AND x.name = a.name) ORDER BY tenant, name"
+        " ON CONFLICT (tenant, name) DO UPDATE SET version = s.version + excluded.version, before = s.version"
+        " WHERE excluded.before < 0 OR s.version = excluded.before RETURNING id, tenant, name, version)"
+    )
+    yield (
+        "heads AS MATERIALIZED (SELECT a.slot, h.id, h.tenant, h.version, h.version - a.count AS before"
+        " FROM h JOIN asked AS a ON a.tenant = h.tenant AND a.name = h.name)"
+    )
+    # Clocks may go back; the log's time does not.
+    last = f"SELECT time FROM {s}.events ORDER BY position DESC LIMIT 1"
+    yield f"clock AS MATERIALIZED (SELECT greatest({now}, (SELECT time FROM ({last}) AS l)) AS time)"
+    columns = ["slot bigint", "n bigint", "kind bigint", "meta bytea", "body bytea", "place bigint"]
+    yield (
+        f"e AS (INSERT INTO {s}.events (position, stream, version, kind, time, tenant, meta, body)"
+        f" SELECT nextval('{s}.positions'), stream, version, kind, time, tenant, meta, body FROM ("
+        "SELECT o.id AS stream, o.before + d.n AS version, d.kind, clock.time, o.tenant, d.meta, d.body"
+        f" FROM {_unnest(columns, number, 'd')} JOIN heads AS o ON o.slot = d.slot CROSS JOIN clock ORDER BY d.place"
+        ") AS d RETURNING position, stream, version)"
+    )
+    if shape.tags:
+        columns = ["slot bigint", "n bigint", "tag text"]
+        yield (
+            f"t AS (INSERT INTO {s}.tags (tenant, tag, position) SELECT o.tenant, d.tag, e.position"
+            f" FROM {_unnest(columns, number, 'd')} JOIN heads AS o ON o.slot = d.slot"
+            " JOIN e ON e.stream = o.id AND e.version = o.before + d.n)"
+        )
+
+
+def _op(op: Op, place: int, number: Iterator[int], now: str, *, appends: bool) -> Iterator[str]:
+    """What is given (`x`), less that of batches whose stream stays out, and what was done (`r`)."""
+    columns = inputs(op)
+    given = _unnest(columns, number, "x")
+    where = " WHERE x.slot = 0 OR x.slot IN (SELECT slot FROM heads)" if appends else ""
+    yield f"x{place} AS MATERIALIZED (SELECT x.* FROM w, {given}{where})"
+    x, r = f"x{place}", f"r{place}"
+    names = [column.split()[0] for column in columns if column.split()[0] not in {"slot", "tenant", "key", "wanted"}]
+    alive = f" AND (r.expires IS NULL OR r.expires > {now})" if op.expiring else ""
+    same = "r.tenant = x.tenant AND r.key = x.key"
+    match op.what:
+        case "insert" | "put":
+            into = ", ".join(["tenant", "key", "version", *names])
+            insert = (
+                f"INSERT INTO {op.table} AS r ({into}) SELECT {into.replace('version', '1', 1)} FROM {x}"
+                " ORDER BY tenant, key ON CONFLICT (tenant, key)"
+            )
+            replaced = ", ".join(f"{name} = excluded.{name}" for name in names)
+            if op.what == INSERT:
+                absent = f"DO UPDATE SET version = 1, {replaced} WHERE r.expires <= {now}"
+                yield f"{r} AS ({insert} {absent if op.expiring else 'DO NOTHING'} RETURNING 1)"
+            else:
+                version = (
+                    f"CASE WHEN r.expires <= {now} THEN 1 ELSE r.version + 1 END" if op.expiring else "r.version + 1"
+                )
+                yield f"{r} AS ({insert} DO UPDATE SET version = {version}, {replaced})"
+        case "replace":
+            replaced = ", ".join(f"{name} = x.{name}" for name in names)
+            yield (
+                f"{r} AS (UPDATE {op.table} AS r SET version = r.version + 1, {replaced} FROM {x} AS x"
+                f" WHERE {same} AND r.version = x.wanted{alive} RETURNING 1)"
+            )
+        case "remove":
+            wanted = f"r.version = x.wanted{alive}"
+            yield f"{r} AS (DELETE FROM {op.table} AS r USING {x} AS x WHERE {same} AND {wanted} RETURNING 1)"
+        case "delete":
+            yield f"{r} AS (DELETE FROM {op.table} AS r USING {x} AS x WHERE {same})"
+        case _:
+            yield (
+                f"{r} AS (SELECT 1 FROM {op.table} AS r JOIN {x} AS x ON {same} AND r.version = x.wanted{alive}"
+                " FOR SHARE OF r)"
+            )

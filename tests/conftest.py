@@ -1,0 +1,23 @@
+import hashlib
+
+import pytest
+
+from tests.servers import postgres_or_skip
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """One private PostgreSQL for all tests of this process."""
+    with postgres_or_skip() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres, tmp_path):
+    """A store's URL for this test alone; `postgres_url("b")` is another one."""
+
+    def url(name="a"):
+        place = hashlib.blake2b(f"{tmp_path}/{name}".encode(), digest_size=8).hexdigest()
+        return postgres.url(f"t_{place}")
+
+    return url
