@@ -22,7 +22,7 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -127,7 +127,7 @@ class Postgres:
             [str(self._bin / program), *arguments], check=True, capture_output=True, cwd=self.folder, **self._as_user()
         )
 
-    def _as_user(self) -> dict[str, object]:
+    def _as_user(self) -> dict[str, Any]:
         return {} if self._user is None else {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
 
     def _own(self, path: Path) -> None:
