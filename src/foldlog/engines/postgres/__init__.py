@@ -10,7 +10,7 @@ safe_head.py  up to where the log can no longer change        watch.py    waking
 pool.py       the connections that read
 log.py        pages of events                         matching.py   from a query to positions, by index
 rows.py       rows by key and in order                tables.py     the registry of tables
-kinds.py      what events refer to by number
+kinds.py      what events refer to by number          checkup.py    what is wrong with a store and its server
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
@@ -39,6 +40,12 @@ from foldlog.model.query import Query
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
 __all__ = ["PostgresStore"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "examine":  # of the command line: loaded when it asks
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.checkup").examine
 
 
 def _micros() -> int:
@@ -80,13 +87,11 @@ class PostgresStore:
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
         self._check_open()
         check_read(after, limit)
-        async with self._pool.lend() as conn:
-            return await self._log.read(conn, query, after, limit, backward=backward)
+        return await self._pool.run(lambda conn: self._log.read(conn, query, after, limit, backward=backward))
 
     async def head(self) -> int:
         self._check_open()
-        async with self._pool.lend() as conn:
-            return await self._head.look(conn)
+        return await self._pool.run(self._head.look)
 
     async def wait(self, after: int | None, timeout: float) -> None:
         self._check_open()
@@ -95,16 +100,12 @@ class PostgresStore:
     async def get(self, table: Table, keys: Sequence[RowKey]) -> dict[RowKey, Row]:
         self._check_open()
         check_keys(table, keys)
-        async with self._pool.lend() as conn:
-            stored = await self._tables.find(conn, table)
-            return await rows.get(conn, stored, keys, self._now()) if stored and keys else {}
+        return await self._pool.run(lambda conn: rows.get(conn, self._tables, table, keys, self._now()))
 
     async def scan(self, table: Table, range: Range) -> Rows:
         self._check_open()
         check_range(table, range)
-        async with self._pool.lend() as conn:
-            stored = await self._tables.find(conn, table)
-            return await rows.scan(conn, stored, table, range, self._now()) if stored else Rows([], more=False)
+        return await self._pool.run(lambda conn: rows.scan(conn, self._tables, table, range, self._now()))
 
     async def drop(self, table: Table) -> None:
         self._check_open()

@@ -6,7 +6,7 @@ from foldlog.engines.batch import condition_conflict, row_conflict, row_holds, s
 from foldlog.engines.kinds import Kinds
 from foldlog.engines.postgres.kinds import refresh
 from foldlog.engines.postgres.matching import Span, first_match
-from foldlog.engines.postgres.rows import versions
+from foldlog.engines.postgres.rows import version
 from foldlog.engines.postgres.session import Connection, fetch, texts
 from foldlog.engines.postgres.tables import Tables
 from foldlog.errors import Conflict
@@ -31,9 +31,7 @@ async def reason(
                     return condition_conflict(condition, found)
     for change in batch.rows:
         if change.if_version is not None:
-            stored = await tables.find(conn, change.table)
-            found_rows = await versions(conn, stored, [change.key], now) if stored else {}
-            actual = found_rows.get(change.key, 0)
+            actual = await version(conn, tables, change.table, change.key, now)
             if not row_holds(change.if_version, actual):
                 return row_conflict(change, actual)
     return None

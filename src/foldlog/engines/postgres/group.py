@@ -91,11 +91,11 @@ class Group:
 
     def done(self, row: Sequence[Any]) -> Done:
         """What the statement's one row says. Errors: `Fenced`."""
-        if not row[0]:
+        if not row[4 if self._appends else 0]:
             raise Fenced
         if not self._appends:
             return Done([[] for _ in self.batches], [])
-        time, slots, versions, positions = row[1:5]
+        positions, time, slots, versions = row[:4]
         versions_of = dict(zip(slots or (), versions or (), strict=True))
         answers: list[list[Appended] | None] = []
         place, slot = 0, 0

@@ -1,44 +1,69 @@
 """Reading rows: by key, and page by page in the order of the key or of an index."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import starmap
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from psycopg.errors import UndefinedTable
 
 from foldlog import limits
 from foldlog.engines.postgres.matching import Params
 from foldlog.engines.postgres.session import Connection, fetch, texts
-from foldlog.engines.postgres.tables import SOMETHING, Stored, sortable
+from foldlog.engines.postgres.tables import SOMETHING, Stored, Tables, sortable
 from foldlog.ports.store import Range, Row, RowKey, Rows, Table
 
+T = TypeVar("T")
 _VALUE = 2
 
 
-async def get(conn: Connection, stored: Stored, keys: Sequence[RowKey], now: int) -> dict[RowKey, Row]:
+async def get(conn: Connection, tables: Tables, table: Table, keys: Sequence[RowKey], now: int) -> dict[RowKey, Row]:
     """The rows that are there and not past their time."""
-    rows = [_row_of(*found) for found in await _by_key(conn, stored, stored.columns, keys, now)]
-    return {row.key: row for row in rows}
+
+    async def read(stored: Stored) -> dict[RowKey, Row]:
+        rows = [_row_of(*found) for found in await _by_key(conn, stored, stored.columns, keys, now)]
+        return {row.key: row for row in rows}
+
+    return await _there(conn, tables, table, read, {}) if keys else {}
 
 
-async def versions(conn: Connection, stored: Stored, keys: Sequence[RowKey], now: int) -> dict[RowKey, int]:
-    """The versions of the rows that are there and not past their time."""
-    found = await _by_key(conn, stored, "r.tenant, r.key, r.version", keys, now)
-    return {RowKey(tenant, key): version for tenant, key, version in found}
+async def version(conn: Connection, tables: Tables, table: Table, key: RowKey, now: int) -> int:
+    """The version of a row; 0 where it is absent or past its time."""
+    found = await get(conn, tables, table, [key], now)
+    return found[key].version if found else 0
 
 
-async def scan(conn: Connection, stored: Stored, table: Table, range: Range, now: int) -> Rows:
+async def scan(conn: Connection, tables: Tables, table: Table, range: Range, now: int) -> Rows:
     """A page of rows in order; it ends early where the values are large."""
-    statement, values = _page(stored, table, range, now)
-    found: list[tuple[Any, ...]] = []
-    size = 0
-    for row in await fetch(conn, statement, values):
-        size += len(row[_VALUE])
-        if len(found) == range.limit or (found and size > limits.PAGE_BYTES):
-            return Rows(list(starmap(_row_of, found)), more=True)
-        found.append(row)
-    return Rows(list(starmap(_row_of, found)), more=False)
+
+    async def read(stored: Stored) -> Rows:
+        statement, values = _page(stored, table, range, now)
+        found: list[tuple[Any, ...]] = []
+        size = 0
+        for row in await fetch(conn, statement, values):
+            size += len(row[_VALUE])
+            if len(found) == range.limit or (found and size > limits.PAGE_BYTES):
+                return Rows(list(starmap(_row_of, found)), more=True)
+            found.append(row)
+        return Rows(list(starmap(_row_of, found)), more=False)
+
+    return await _there(conn, tables, table, read, Rows([], more=False))
+
+
+async def _there(
+    conn: Connection, tables: Tables, table: Table, read: Callable[[Stored], Awaitable[T]], absent: T
+) -> T:
+    """What is read of the table, once more where it was dropped since it was last met, and made anew perhaps."""
+    stored = await tables.find(conn, table)
+    if stored is None:
+        return absent
+    try:
+        return await read(stored)
+    except UndefinedTable:
+        tables.forget(table)
+        again = await tables.find(conn, table)
+        return absent if again is None else await read(again)
 
 
 async def _by_key(

@@ -3,13 +3,17 @@
 Positions come from a sequence: they are given before a commit and lost by a rollback, so the log has holes that will be
 filled and holes that will not. A hole is dead when every transaction that may own it has ended. Whoever took a position
 holds ROW EXCLUSIVE on the events until it ends, so at a hole these transactions are listed, after the events were
-looked at, and waited for. Time plays no part in it, nor do transactions that never touched the events."""
+looked at, and waited for. Each of them says, by another lock, from where on its positions are (`begin` in schema.sql),
+so that it delays nothing in front of these. Time plays no part in it, nor do transactions that never touched the
+events."""
 
 import asyncio
 from dataclasses import dataclass
 
 from foldlog import limits
 from foldlog.engines.postgres.session import Connection, fetch
+
+_PREPARED = "-1/"  # how the names of prepared transactions begin
 
 
 @dataclass(slots=True)
@@ -18,8 +22,8 @@ class Hole:
     those that might when it was found."""
 
     upto: int
-    owners: set[tuple[str, bool]]
-    listed: set[tuple[str, bool]]
+    owners: set[str]
+    listed: set[str]
 
 
 class SafeHead:
@@ -38,10 +42,17 @@ class SafeHead:
         )
         self._positions = f"SELECT position FROM {schema}.events WHERE position > $1 ORDER BY position LIMIT $2"
         self._newest = f"SELECT coalesce(max(id), 0) FROM {schema}.kinds"
+        events = f"'{schema}.events'::regclass"
+        events = f"'{schema}.events'::regclass"
         self._owners = (
-            "SELECT virtualtransaction, pid IS NULL FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND granted"
-            " AND mode = 'RowExclusiveLock' AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
-            f" current_database()) AND relation = '{schema}.events'::regclass"
+            "SELECT l.virtualtransaction, l.pid IS NULL,"
+            " (SELECT min(((b.classid::bigint & 4095) << 32) | b.objid::bigint) FROM pg_catalog.pg_locks AS b"
+            " WHERE b.virtualtransaction = l.virtualtransaction AND b.database = l.database"
+            " AND b.locktype = 'advisory' AND b.objsubid = 2"
+            f" AND (b.classid::bigint >> 12) = ({events}::oid::bigint & 1048575))"
+            " FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted"
+            " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+            f" AND l.relation = {events}"
         )
 
     def committed(self, positions: list[int]) -> None:
@@ -52,15 +63,20 @@ class SafeHead:
     async def look(self, conn: Connection) -> int:
         """The safe head as it is now. What was committed before the call is below it, unless a hole is in front of
         it."""
+        target = 0
         while True:
             before = self.value
             last, count, kind, commits = (await fetch(conn, self._look, [before, limits.HEAD_PAGE]))[0]
             self.newest_kind, self.commits = max(self.newest_kind, kind), commits
             if count and last - before == count:
                 self._rise(last)
-            elif count and last > self.value:
+            elif last > self.value:
                 await self._pass_holes(conn)
-            if count < limits.HEAD_PAGE or self.hole is not None:
+            if count < limits.HEAD_PAGE:
+                target = target or last
+                if self.value >= target or self.value == before:
+                    return self.value
+            elif self.value == before:
                 return self.value
 
     async def _pass_holes(self, conn: Connection) -> None:
@@ -81,18 +97,22 @@ class SafeHead:
             self._rise(whole)
 
     async def _dead(self, conn: Connection, upto: int) -> int:
-        """The position up to which nobody fills a hole any more; 0 where somebody may. Those up to `upto` were looked
-        at before this call."""
-        owners = {(name, prepared) for name, prepared in await fetch(conn, self._owners)}
+        """The position up to which nobody fills a hole any more. Those up to `upto` were looked at before this call."""
+        prepared: set[str] = set()
+        bounds: dict[str, int] = {}
+        for name, is_prepared, bound in await fetch(conn, self._owners):
+            bounds[name] = bound or 0
+            if is_prepared:
+                prepared.add(name)
         hole = self.hole
         if hole is None:
-            hole = self.hole = Hole(upto, owners, set(owners))
-        ended = hole.owners - owners
+            hole = self.hole = Hole(upto, set(bounds), set(bounds))
+        ended = hole.owners.difference(bounds)
         hole.owners -= ended
-        if any(not prepared for _, prepared in ended):
+        if any(not name.startswith(_PREPARED) for name in ended):
             # A transaction that is prepared gets another name: one that was not there may be one of those that ended.
-            hole.owners |= {one for one in owners - hole.listed if one[1]}
-        return 0 if hole.owners else hole.upto
+            hole.owners |= prepared - hole.listed
+        return min([hole.upto, *(bounds[name] for name in hole.owners)])
 
     def _rise(self, value: int) -> None:
         self.value = max(self.value, value)

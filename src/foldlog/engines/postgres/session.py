@@ -4,7 +4,9 @@ Arrays are encoded here, in PostgreSQL's binary form: their types never depend o
 its plan, and thousands of values cost one call.
 """
 
+import select
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
 from typing import Any, TypeAlias
@@ -169,3 +171,14 @@ async def fetch(conn: Connection, statement: str, params: Sequence[Any] = (), *,
     """All rows that a statement returns. `once`: its text is not seen again, so that keeping its plan is of no use."""
     cursor = await conn.execute(statement.encode(), params, prepare=False if once else None, binary=True)
     return await cursor.fetchall() if cursor.description is not None else []
+
+
+def is_gone(conn: Connection) -> bool:
+    """Whether an idle connection has ended, as far as can be told without asking the server."""
+    if not conn.closed:
+        poll = select.poll()
+        poll.register(conn.fileno(), select.POLLIN)
+        with suppress(psycopg.OperationalError):
+            while poll.poll(0):  # nothing is under way: a farewell, and then its end
+                conn.pgconn.consume_input()
+    return conn.closed

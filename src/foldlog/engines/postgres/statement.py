@@ -46,14 +46,15 @@ def text(shape: Shape, s: str) -> str:
     me = f"seq = ${next(number)}, seen = now() WHERE id = ${next(number)} AND seq = $1 - 1"
     parts = [f"w AS (UPDATE {s}.writers SET {me} RETURNING 1)"]
     now = f"${next(number)}::bigint"
-    found = ["(SELECT count(*) FROM w)"]
+    found: list[str] = []
     if shape.appends:
         parts += _appends(shape, s, number, now)
+        # `e` comes first: it begins by saying which positions it may own, then it pulls all that stands before it.
         found += [
+            "(SELECT array_agg(position) FROM e)",
             "(SELECT time FROM clock)",
             "(SELECT array_agg(slot) FROM heads)",
             "(SELECT array_agg(version) FROM heads)",
-            "(SELECT array_agg(position) FROM e)",
         ]
         if shape.whole:
             holds.append("(SELECT count(*) FROM heads) = (SELECT count(*) FROM asked)")
@@ -61,6 +62,7 @@ def text(shape: Shape, s: str) -> str:
         parts += _op(op, place, number, now, appends=shape.appends)
         if op.what in CONDITIONAL:
             holds.append(f"(SELECT count(*) FROM r{place}) = (SELECT count(*) FROM x{place})")
+    found.append("(SELECT count(*) FROM w)")
     if holds:
         found.append(f"{s}.hold({' AND '.join(holds)})")
     return f"WITH {', '.join(parts)} SELECT {', '.join(found)}"

@@ -39,11 +39,8 @@ class Tables:
         self._schema, self._locks = schema, locks
         self._known: dict[Table, Stored] = {}
 
-    def known(self, table: Table) -> Stored | None:
-        return self._known.get(table)
-
-    def forget(self) -> None:
-        self._known.clear()
+    def forget(self, table: Table) -> None:
+        self._known.pop(table, None)
 
     async def find(self, conn: Connection, table: Table) -> Stored | None:
         """The table, or None. Errors: `Invalid` where it was made with other indexes."""

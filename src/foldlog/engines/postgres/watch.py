@@ -85,11 +85,13 @@ class Watch:
             await self._rung.wait()
             self._rung.clear()
             try:
-                async with self._pool.lend() as conn:
-                    await fetch(conn, "SELECT pg_notify($1, $2)", [self._channel, self._me])
+                await self._pool.run(self._call)
             except FoldlogError as error:
                 log.debug("nobody was called: %s", error.message)
             await asyncio.sleep(limits.NOTIFY_GAP)
+
+    async def _call(self, conn: Connection) -> None:
+        await fetch(conn, "SELECT pg_notify($1, $2)", [self._channel, self._me])
 
     # ---------------------------------------------------------------- hearing others
 
@@ -151,6 +153,6 @@ class Watch:
         """Store the safe head, for those who open the store next."""
         value = self._head.value
         if value > self._kept:
-            async with self._pool.lend() as conn:
-                await fetch(conn, f"UPDATE {self._address.schema}.log SET head = greatest(head, $1)", [value])
+            update = f"UPDATE {self._address.schema}.log SET head = greatest(head, $1)"
+            await self._pool.run(lambda conn: fetch(conn, update, [value]))
             self._kept = value

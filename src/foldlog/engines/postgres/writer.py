@@ -23,7 +23,7 @@ from foldlog.engines.postgres.faults import is_lost, is_passing, is_refusal, is_
 from foldlog.engines.postgres.group import Done, Fenced, Group, wants_absence
 from foldlog.engines.postgres.kinds import ensure
 from foldlog.engines.postgres.locks import Locks
-from foldlog.engines.postgres.session import Connection, connect, fetch
+from foldlog.engines.postgres.session import Connection, connect, fetch, is_gone
 from foldlog.engines.postgres.tables import Stored, Tables
 from foldlog.errors import FoldlogError, Unavailable
 from foldlog.ports.store import Appended, Batch, Put, Table
@@ -184,7 +184,8 @@ class Writer:
         if error is not None and not (is_refusal(error) or is_passing(error) or is_stale(error)):
             return said(error, self._address.shown)
         if error is not None and is_stale(error):
-            self._tables.forget()
+            for change in batch.rows:
+                self._tables.forget(change.table)
         try:
             if error is None or is_refusal(error):
                 conn = await self._connection()
@@ -292,7 +293,7 @@ class Writer:
         return conn
 
     async def _connected(self) -> Connection:
-        if self._conn is None or self._conn.closed:
+        if self._conn is None or is_gone(self._conn):
             self._conn = await connect(self._address)
         return self._conn
 

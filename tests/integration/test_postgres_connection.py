@@ -1,0 +1,198 @@
+"""Lines that break and servers that go: what was answered stands, what was not is found out, nothing is there twice."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from foldlog import limits
+from foldlog.engines.postgres import PostgresStore
+from foldlog.engines.postgres.address import parse
+from foldlog.errors import Conflict, Unavailable
+from foldlog.model.message import Draft
+from foldlog.model.query import Query
+from foldlog.model.stream import ANY
+from foldlog.ports.store import Append, Appended, Batch, Put, RowKey, Table
+from tests.line import Line
+from tests.servers import postgres_or_skip
+
+TABLE = Table("rows")
+
+
+@pytest.fixture
+def line(postgres):
+    with Line(postgres.port) as line:
+        yield line
+
+
+class Behind:
+    """A store behind a line, and a look at the schema past it."""
+
+    def __init__(self, postgres, line, url):
+        self.line = line
+        self.address = parse(url)
+        self.store = PostgresStore(url.replace(f":{postgres.port}/", f":{line.port}/"))
+
+    async def __aenter__(self):
+        await self.store.open()
+        # Each sort of statement is prepared, so that a line that is silent finds it under way and not before it.
+        await append(self.store, rows=[Put(TABLE, RowKey("", "first"), b"1", 0)])
+        await append(self.store, "cart-1", 2)
+        return self
+
+    async def __aexit__(self, *_):
+        self.line.up.set()
+        self.line.down.set()
+        await self.store.close()
+
+    def ask(self, sql):
+        with psycopg.connect(self.address.conninfo) as conn:
+            return conn.execute(sql.replace("{s}", self.address.schema)).fetchall()
+
+    def versions(self):
+        return [row[0] for row in self.ask("SELECT version FROM {s}.events ORDER BY stream, version")]
+
+    async def until(self, sql):
+        while not self.ask(sql)[0][0]:  # noqa: ASYNC110 - SQL
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def behind(postgres, line, postgres_url):
+    return Behind(postgres, line, postgres_url())
+
+
+async def append(store, stream="cart-1", expected=ANY, rows=()):
+    drafts = [Draft("seen", 1, b"{}"), Draft("seen", 1, b"{}")]
+    return (await store.commit(Batch([Append(stream, drafts, expected)], rows)))[0]
+
+
+async def positions(store):
+    return [event.position for event in (await store.read(Query())).events]
+
+
+def test_an_answer_that_got_lost_is_found_out(behind):
+    async def story():
+        async with behind as place:
+            place.line.down.clear()
+            begun = [asyncio.create_task(append(place.store, "cart-1", 4))]
+            begun += [asyncio.create_task(append(place.store, f"cart-{n}", 7)) for n in (1, 2)]
+            begun += [asyncio.create_task(append(place.store, "cart-3", 0, [Put(TABLE, RowKey("", "x"), b"1", 0)]))]
+            await place.until("SELECT count(*) = 8 FROM {s}.events")
+            place.line.cut()
+            place.line.renew()
+            answers = await asyncio.gather(*begun, return_exceptions=True)
+            assert answers[0][:2] == (6, 6)
+            assert [type(one) for one in answers[1:]] == [Conflict, Conflict, Appended]
+            assert answers[3].version == 2
+            assert await positions(place.store) == [1, 2, 3, 4, 5, 6, 7, 8]
+            assert (await append(place.store, "cart-1", 6)).version == 8
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_commit_that_did_not_arrive_is_not_stored(behind, late):
+    """Not even when the network delivers it after all."""
+
+    async def story():
+        async with behind as place:
+            place.line.up.clear()
+            begun = asyncio.create_task(append(place.store))
+            await asyncio.sleep(0.1)  # on its way, and no further
+            up, _ = place.line.renew()
+            place.line.cut(server=not late)
+            with pytest.raises(Unavailable, match="nothing was stored"):
+                await begun
+            up.set()
+            for version in (6, 8, 10):
+                assert (await append(place.store)).version == version
+            assert place.versions() == list(range(1, 11))
+
+    asyncio.run(story())
+
+
+def test_a_commit_that_still_runs_is_waited_for(behind, monkeypatch):
+    monkeypatch.setattr(limits, "WATCH_AGAIN", 0.01)
+
+    async def story():
+        async with behind as place:
+            with psycopg.connect(place.address.conninfo) as conn:
+                conn.execute(f"SET search_path = {place.address.schema}")
+                conn.execute("UPDATE streams SET version = version")
+                begun = asyncio.create_task(append(place.store, "cart-1", 4))
+                await place.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                place.line.cut(server=False)
+                await asyncio.sleep(0.2)
+                assert not begun.done()
+            assert (await begun)[:2] == (6, 6)
+            assert place.versions() == [1, 2, 3, 4, 5, 6]
+
+    asyncio.run(story())
+
+
+def test_a_server_that_does_not_come_back_leaves_the_outcome_open(behind, monkeypatch):
+    monkeypatch.setattr(limits, "OUTCOME", 0.5)
+
+    async def story():
+        async with behind as place:
+            place.line.down.clear()
+            begun = asyncio.create_task(append(place.store, "cart-1", 4))
+            await place.until("SELECT count(*) = 6 FROM {s}.events")
+            place.line.cut()
+            with pytest.raises(Unavailable, match="whether it stands"):
+                await begun
+            place.line.renew()
+            place.line.cut()
+            assert (await append(place.store, "cart-1", 6)).version == 8
+            assert place.versions() == list(range(1, 9))
+
+    asyncio.run(story())
+
+
+def test_a_writer_that_was_forgotten_begins_anew(behind):
+    async def story():
+        async with behind as place:
+            place.ask("DELETE FROM {s}.writers RETURNING 1")
+            assert (await append(place.store, "cart-1", 4)).version == 6
+            assert (await append(place.store, "cart-1", 6)).version == 8
+
+    asyncio.run(story())
+
+
+def test_readers_go_on_after_a_broken_line(behind):
+    async def story():
+        async with behind as place:
+            assert await positions(place.store) == [1, 2, 3, 4]
+            waiting = asyncio.create_task(place.store.wait(4, 60))
+            place.line.cut()
+            assert await positions(place.store) == [1, 2, 3, 4]
+            other = PostgresStore(f"{place.address.conninfo}?schema={place.address.schema}")
+            await other.open()
+            await append(other)
+            await other.close()
+            async with asyncio.timeout(30):
+                await waiting
+            assert await positions(place.store) == [1, 2, 3, 4, 5, 6]
+
+    asyncio.run(story())
+
+
+def test_a_server_that_crashes_and_comes_back():
+    with postgres_or_skip() as server:
+
+        async def story():
+            store = PostgresStore(server.url("shop"))
+            await store.open()
+            await append(store)
+            # In a thread: the server waits for a client that has connected and says nothing.
+            await asyncio.to_thread(server.stop, crash=True)
+            for call in (append(store), positions(store), store.head(), store.get(TABLE, [RowKey("", "x")])):
+                with pytest.raises(Unavailable):
+                    await call
+            await asyncio.to_thread(server.start)
+            assert (await append(store)).version == 4
+            assert [p <= 40 for p in await positions(store)] == [True] * 4
+            await store.close()
+
+        asyncio.run(story())
