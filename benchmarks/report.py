@@ -53,7 +53,7 @@ def print_table(said: dict[str, Any], results: Sequence[Result]) -> None:
     for workload in dict.fromkeys(one.workload for one in results):
         if workload.note:
             print(f"{workload.name}: {workload.note}")
-    for one in results:
+    for one in {(one.workload.name, one.metric.name): one for one in results}.values():
         chosen = {one.best("ours"), one.best("peer"), one.best("raw")}
         for name in [name for name in one.figures if name not in chosen]:
             print(f"{one.workload.name}, {one.metric.name}, {name}: {_spread(one, name)}")

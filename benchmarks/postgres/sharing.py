@@ -52,7 +52,7 @@ class Workers:
         """Until each process has its share of each function."""
         for function in FUNCTIONS:
             while True:
-                found = await checkpoints(ours.app.system.store, function.name)
+                found = await checkpoints(ours.app.system.store, function.table)
                 held = Counter(one.owner for one in found.values())
                 if len(found) == len(ALL) and len(held) == self._number and max(held.values()) - min(held.values()) < 2:
                     break
@@ -68,7 +68,7 @@ class Workers:
                 last[partition_of("", one.key)] = after = one.position
         for function in FUNCTIONS:
             while True:
-                found = await checkpoints(store, function.name)
+                found = await checkpoints(store, function.table)
                 if all(found[partition].position >= position for partition, position in last.items()):
                     break
                 await asyncio.sleep(LOOK)
