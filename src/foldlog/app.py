@@ -20,6 +20,7 @@ from foldlog.model.decider import Decider
 from foldlog.model.handler import Handler
 from foldlog.model.message import Receipt, Recorded, Send
 from foldlog.model.principal import Principal
+from foldlog.model.process import Process
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.system import System, build
@@ -221,14 +222,14 @@ class App:
         await self._worker.settle(self.system, timeout)
 
     async def dead_letters(
-        self, part: Handler[Any] | Projection[Any, Any] | None = None, limit: int = limits.FIND
+        self, part: Handler[Any] | Process[Any, Any] | Projection[Any, Any] | None = None, limit: int = limits.FIND
     ) -> list[Letter]:
         """Dead letters of one function, or of all."""
         return await deadletter.dead_letters(self.system.store, self._function(part), limit)
 
     async def replay(
         self,
-        part: Handler[Any] | None = None,
+        part: Handler[Any] | Process[Any, Any] | None = None,
         *,
         id: str | None = None,
         key: str | None = None,
@@ -244,7 +245,7 @@ class App:
 
     async def discard(
         self,
-        part: Handler[Any] | None = None,
+        part: Handler[Any] | Process[Any, Any] | None = None,
         *,
         id: str | None = None,
         key: str | None = None,
@@ -314,14 +315,14 @@ class App:
             raise Invalid(self.system.unlisted(part, "a projection"))
         return view
 
-    def _function(self, part: Handler[Any] | Projection[Any, Any] | None) -> str | None:
+    def _function(self, part: Handler[Any] | Process[Any, Any] | Projection[Any, Any] | None) -> str | None:
         if part is None:
             return None
         if isinstance(part, Projection):
             return self._view(part).name
-        effect = self.system.effects.get(part.name) if isinstance(part, Handler) else None
-        if effect is None or effect.handler is not part:
-            raise NotFound(self.system.unlisted(part, "a handler or a projection"))
+        effect = self.system.effects.get(part.name) if isinstance(part, Handler | Process) else None
+        if effect is None or effect.part is not part:
+            raise NotFound(self.system.unlisted(part, "a handler, a process or a projection"))
         return effect.name
 
     def _nudge(self) -> None:

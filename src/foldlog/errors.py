@@ -43,16 +43,20 @@ class Rejected(Refused):
     """A decider said no.
 
     `code` is the decider's own stable name of the reason (`account.not-possible`), `data` what a caller may need to
-    explain it (JSON-able).
+    explain it (JSON-able). Where it comes back to a process as a value, `command` is the command that was refused,
+    `decider` the category and `key` the key that it was sent to.
     """
 
-    def __init__(self, code: str, message: str = "", data: Any = None) -> None:
+    def __init__(
+        self, code: str, message: str = "", data: Any = None, command: Any = None, decider: str = "", key: str = ""
+    ) -> None:
         super().__init__(message or code)
         self.code = code
         self.data = data
+        self.command, self.decider, self.key = command, decider, key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code, self.message, self.data)
+        return type(self), (self.code, self.message, self.data, self.command, self.decider, self.key)
 
 
 class Invalid(Refused):

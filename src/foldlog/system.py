@@ -10,8 +10,10 @@ from typing import Any
 from foldlog import limits
 from foldlog.connect import connect, scratch
 from foldlog.errors import FoldlogError, Misconfigured
-from foldlog.flow.attempt import Effect
+from foldlog.flow.attempt import Handling
+from foldlog.flow.effect import Effect
 from foldlog.flow.execute import Execute
+from foldlog.flow.orchestrate import Orchestration
 from foldlog.flow.serving import Serving
 from foldlog.flow.snapshot import Rule, check_state
 from foldlog.flow.state import Decision
@@ -21,15 +23,18 @@ from foldlog.model.clock import Clock, Ids, SystemClock, TimeOrderedIds
 from foldlog.model.decider import Decider
 from foldlog.model.event import stored
 from foldlog.model.handler import Handler
-from foldlog.model.message import Kind, KindFactory
+from foldlog.model.message import Kind, KindFactory, Send
+from foldlog.model.process import Process
 from foldlog.model.projection import Projection
 from foldlog.model.retry import LONGEST
+from foldlog.model.schedule import Schedule
 from foldlog.model.schema import Schemas, Upcast
 from foldlog.model.signature import hints, taken
 from foldlog.ports.store import Store
 
-Part = Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any] | Upcast
+Part = Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any] | Process[Any, Any] | Schedule | Upcast
 Function = View | Effect
+_NAMED = "projections, handlers or processes named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,16 @@ class System:
     execute: Execute
     serving: Serving
     travel: Travel
+    schedules: dict[str, Schedule]
     clock: Clock
     ids: Ids
     owner: str
     lease: float
+
+    @property
+    def processes(self) -> dict[str, Orchestration]:
+        """The processes among the effects, by name."""
+        return {name: one for name, one in self.effects.items() if isinstance(one, Orchestration)}
 
     def functions(self) -> list[Function]:
         """What the runtime runs on events, in the order of the list of parts."""
@@ -56,7 +67,7 @@ class System:
     def unlisted(self, part: object, takes: str) -> str:
         """What is wrong with a part that a caller named: `takes` says what could stand there."""
         listed: list[object] = [one.decider for one in self.decisions.values()]
-        listed += [*(view.projection for view in self.views.values()), *(one.handler for one in self.effects.values())]
+        listed += [*(view.projection for view in self.views.values()), *(one.part for one in self.effects.values())]
         if any(one is part for one in listed):
             return f"{part!r} cannot stand here: this takes {takes}"
         if any(repr(one) == repr(part) for one in listed):
@@ -64,7 +75,7 @@ class System:
         why = ""
         if isinstance(part, str):
             why = ": name the part itself, not its name"
-        elif callable(part) and not isinstance(part, Decider | Projection | Handler):
+        elif callable(part) and not isinstance(part, Decider | Projection | Handler | Process):
             why = ": is its decorator missing?"
         known = ", ".join(map(repr, listed)) or "none"
         return f"{part!r} is not in this app's list of parts{why} (listed: {known})"
@@ -101,20 +112,36 @@ def build(
     execute = Execute(opened, schemas, decisions, inline, clock, ids, command_window, serving)
     travel = Travel(opened, schemas, clock, scratch)
     owner = f"{socket.gethostname()}:{os.getpid()}:{TimeOrderedIds()()}"
-    views, effects = resolved.views, resolved.effects
-    return System(opened, schemas, decisions, views, effects, execute, serving, travel, clock, ids, owner, lease)
+    return System(
+        opened,
+        schemas,
+        decisions,
+        resolved.views,
+        resolved.effects,
+        execute,
+        serving,
+        travel,
+        resolved.schedules,
+        clock,
+        ids,
+        owner,
+        lease,
+    )
 
 
 class Resolved:
-    """The parts with their annotations resolved. `faults` holds every fault, so that `check` can show them all."""
+    """The parts with their annotations resolved, and `commands` that none of them names. `faults` holds every fault, so
+    that `check` can show them all."""
 
-    def __init__(self, parts: Sequence[object]) -> None:
+    def __init__(self, parts: Sequence[object], commands: Iterable[type] = ()) -> None:
         self.faults: list[str] = []
         self.deciders: dict[str, tuple[Decider[Any, Any, Any], tuple[type, ...]]] = {}
         self.views: dict[str, View] = {}
         self.effects: dict[str, Effect] = {}
+        self.processes: dict[str, Orchestration] = {}
+        self.schedules: dict[str, Schedule] = {}
         self.upcasts: list[Upcast] = []
-        self._commands: list[type] = []
+        self._commands: list[type] = [*commands]
         for part in parts:
             self.note(lambda part=part: self._add(part))  # type: ignore[misc]  # mypy cannot infer a default argument
         self._schemas: Schemas | None = None
@@ -148,18 +175,25 @@ class Resolved:
                 self._commands += taken(part.decide, 0, f"decider {part.category!r}", "command").types
                 self.deciders[part.category] = part, events
             case Projection():
-                self._once(self._names(), part.name, "projections or handlers named")
+                self._once(self._names(), part.name, _NAMED)
                 _all_plain(repr(part), part.fold, part.key)
                 self.views[part.name] = View(part)
             case Handler():
-                self._once(self._names(), part.name, "projections or handlers named")
+                self._once(self._names(), part.name, _NAMED)
                 _all_plain(f"key of {part!r}", part.key)
-                self.effects[part.name] = Effect(part)
+                self.effects[part.name] = Handling(part)
+            case Process():
+                self._once(self._names(), part.name, _NAMED)
+                _all_plain(repr(part), part.evolve, part.react, part.key)
+                self.effects[part.name] = self.processes[part.name] = Orchestration(part)
+            case Schedule():
+                self._once(self.schedules, part.name, "schedules named")
+                self.schedules[part.name] = part
             case Upcast():
                 self.upcasts.append(part)
             case _:
                 raise Misconfigured(
-                    f"{part!r} is no part: list deciders, projections, handlers and upcasts"
+                    f"{part!r} is no part: list deciders, projections, handlers, processes, schedules and upcasts"
                     + (" (the decorator is missing?)" if callable(part) else "")
                 )
 
@@ -181,7 +215,14 @@ class Resolved:
             events.update(dict.fromkeys(function.takes.types))
         for view in self.views.values():
             self._check_inline(view)
-        self._schemas = Schemas(events, self._commands, self.upcasts)
+        if both := sorted(self.processes.keys() & self.deciders.keys()):
+            raise Misconfigured(
+                f"{both[0]!r} names a decider and a process: both have streams of that category; rename one of them"
+            )
+        for schedule in self.schedules.values():
+            self._check_schedule(schedule)
+        states = [one.state for one in self.processes.values()]
+        self._schemas = Schemas(events, self._commands, self.upcasts, states)
         for function in self._functions():
             function.bind(self._schemas)
 
@@ -193,6 +234,10 @@ class Resolved:
                 f"{view.projection!r}: inline rows are keyed by one stream, but its events are of the deciders "
                 f"{', '.join(makers)}: leave inline out, or make a projection for each"
             )
+
+    def _check_schedule(self, schedule: Schedule) -> None:
+        if isinstance(schedule.send, Send) and schedule.send.decider not in self.deciders:
+            raise Misconfigured(f"{schedule!r} sends to the decider {schedule.send.decider!r}, which no listed part is")
 
     def note(self, work: Callable[[], object]) -> None:
         """Do `work`; if it fails, remember why."""
@@ -233,3 +278,7 @@ def _check_capabilities(store: Store, resolved: Resolved) -> None:
     scoped = [decider.category for decider, _ in resolved.deciders.values() if decider.scope]
     if scoped and not store.capabilities.tags:
         raise Misconfigured(f"decider {scoped[0]!r} has a scope by tags, which this store does not offer")
+    if resolved.processes and store.capabilities.batch_streams < len(("the command's", "the process's")):
+        raise Misconfigured(
+            f"{next(iter(resolved.processes))!r} is a process: this store cannot write two streams at once"
+        )

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import foldlog
-from foldlog import limits, testing
-from foldlog.testing import kit, kit_handlers
+from foldlog import limits, process, testing
+from foldlog.testing import kit, kit_handlers, kit_processes
 
 WIDE = 100  # columns; a longer signature stands with one parameter a line
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -27,6 +27,11 @@ def names_text() -> str:
     return _entries((name, getattr(foldlog, name)) for name in names)
 
 
+def process_text() -> str:
+    """All that `foldlog.process` exports."""
+    return _entries((name, getattr(process, name)) for name in sorted(process.__all__, key=str.lower))
+
+
 def testing_text() -> str:
     """What `foldlog.testing` exports, and the steps that `given` leads to."""
     steps = [
@@ -35,6 +40,8 @@ def testing_text() -> str:
         kit.GivenProjection,
         kit_handlers.GivenHandler,
         kit_handlers.HandlerAnswer,
+        kit_processes.GivenProcess,
+        kit_processes.ProcessAnswer,
     ]
     named = [(name, getattr(testing, name)) for name in sorted(testing.__all__, key=str.lower)]
     return "\n\n".join([_entries(named), *(entry(one.__name__, one, made=False) for one in steps)])

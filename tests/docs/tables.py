@@ -123,6 +123,7 @@ MADE: dict[str, tuple[str, Callable[[], str]]] = {
     "commands-groups": ("cli-groups.md", partial(command_texts, grouped=True)),
     "api-app": ("api-app.md", api.app_text),
     "api-names": ("api-names.md", api.names_text),
+    "api-process": ("api-process.md", api.process_text),
     "api-testing": ("api-testing.md", api.testing_text),
 }
 

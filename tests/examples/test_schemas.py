@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from examples.bank import app as bank
+from examples.checkout.checkout import app as checkout
 from examples.purchase_orders.orders import open_orders
 from examples.shop.order import Line, OrderPlaced
 from examples.shop.shop import app as shop
@@ -22,6 +23,7 @@ PLACED = OrderPlaced(
 )
 APPS = {
     "bank": (bank, EXAMPLES / FILE, {}),
+    "checkout": (checkout, EXAMPLES / "checkout" / FILE, {}),
     "shop": (shop, EXAMPLES / "shop" / FILE, {order_status: [PLACED]}),
     "purchase orders": (open_orders("memory:"), EXAMPLES / "purchase_orders" / FILE, {}),
 }

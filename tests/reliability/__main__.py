@@ -9,7 +9,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import faults, forks, functions, kills, races, reallogs, rebuilds, restarts, scale, seeds, stops
+from tests.reliability import (
+    faults,
+    forks,
+    functions,
+    kills,
+    races,
+    reallogs,
+    rebuilds,
+    restarts,
+    sagas,
+    scale,
+    seeds,
+    stops,
+)
 from tests.reliability.processes import Result
 
 CHECKS: dict[str, Callable[[Path], Result]] = {
@@ -24,6 +37,9 @@ CHECKS: dict[str, Callable[[Path], Result]] = {
     "rebuild": lambda folder: rebuilds.kill_rebuilds(folder, 100),
     "rebuild-live": lambda folder: rebuilds.measure_rebuild(folder, 1_000_000),
     "restart": lambda folder: restarts.restart(folder, 1_000_000),
+    "saga-steps": sagas.kill_steps,
+    "sagas": lambda folder: sagas.restart_sagas(folder, 1_000, 20),
+    "timers": lambda folder: sagas.kill_timers(folder, 10_000, 4),
     "real-logs": reallogs.real_logs,
     "seeds": lambda folder: seeds.simulate(folder, 100_000),
 }

@@ -1,4 +1,4 @@
-"""Seeds of the simulated bank and shop, on every core: no invariant breaks, and runs are repeated byte for byte."""
+"""Seeds of simulated apps, on every core: no invariant breaks, and runs are repeated byte for byte."""
 
 import multiprocessing
 import os
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from foldlog.testing.simulation import Simulation
 from tests.reliability.processes import Result
-from tests.simulation import bank, shop
+from tests.simulation import bank, shop, transfers
 
-_SHOP_EVERY = 50  # of so many seeds one is the shop's: its fourteen functions take ten times as long
-_AGAIN = 50  # of so many seeds one is run twice
+_ROUND = 50  # of so many seeds one is the shop's: its fourteen functions take ten times as long; two are of processes
+_AGAIN = 50  # of so many seeds two are run twice
 _CHUNK = 50
 
 
@@ -46,22 +46,24 @@ def simulate(_folder: Path, seeds: int, first: int = 0) -> Result:
         "kinds of them": len(fired),
         "repeated identically": sum(one.repeated for one in tallies),
     }
-    return Result("simulated seeds of the bank and the shop", figures, faults)
+    return Result("simulated seeds of bank, shop, transfers", figures, faults)
 
 
 def tally(first: int, count: int) -> Tally:
     """Run a chunk of seeds in this process."""
-    simulations: dict[bool, Simulation[Any]] = {False: bank.simulation(), True: shop.simulation()}
+    process, saga = transfers.simulation("process"), transfers.simulation("saga")
+    others: dict[int, Simulation[Any]] = {0: shop.simulation(), 8: process, 33: saga}
+    everyday = bank.simulation()
     events = repeated = 0
     seconds = 0.0
     fired: Counter[str] = Counter()
     faults: list[str] = []
     for seed in range(first, first + count):
-        simulation = simulations[seed % _SHOP_EVERY == 0]
+        simulation = others.get(seed % _ROUND, everyday)
         ran = simulation.run(seed)
         if ran.broken is not None:
             faults.append(f"seed {seed}: {ran.case!r}: {ran.broken.invariant}: {ran.broken.said}")
-        if seed % _AGAIN == 0:
+        if seed % _AGAIN in {0, 8}:
             if simulation.replay(ran.case).trace.digest() != ran.trace.digest():
                 faults.append(f"seed {seed} went another way when it was run again")
             repeated += 1

@@ -5,7 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import faults, forks, functions, kills, races, reallogs, rebuilds, restarts, scale, seeds, stops
+from tests.reliability import (
+    faults,
+    forks,
+    functions,
+    kills,
+    races,
+    reallogs,
+    rebuilds,
+    restarts,
+    sagas,
+    scale,
+    seeds,
+    stops,
+)
 
 
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
@@ -57,7 +70,23 @@ def test_a_killed_log_serves_again(tmp_path: Path) -> None:
 def test_no_simulated_seed_breaks_an_invariant(first: int) -> None:
     told = seeds.tally(first, 500)
     assert not told.faults
-    assert told.repeated == 10
+    assert told.repeated == 20
+
+
+def test_a_saga_that_is_killed_ends_as_it_should(tmp_path: Path) -> None:
+    result = sagas.kill_steps(tmp_path, every=7)
+    assert not result.faults
+    assert int(str(result.figures["kills"])) > 4
+
+
+def test_sagas_go_through_restarts(tmp_path: Path) -> None:
+    assert not sagas.restart_sagas(tmp_path, sagas=60, restarts=3).faults
+
+
+def test_timers_due_during_a_crash_ring_once(tmp_path: Path) -> None:
+    result = sagas.kill_timers(tmp_path, timers=200, kills=2)
+    assert not result.faults
+    assert result.figures["kills"] == 2
 
 
 def test_a_rebuild_that_is_killed_goes_on(tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from examples import bank as first_page
 from foldlog import Context, Recorded, Send, handler, projection
+from foldlog.flow.orchestrate import Orchestration
+from foldlog.flow.timers import Alarm
+from foldlog.ports.store import RowKey
 from foldlog.testing.simulation import Case, Fault, Found, Simulation
-from tests.simulation import bank, shop
+from tests.simulation import bank, shop, transfers
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,7 +115,7 @@ def test_a_fold_that_keeps_something_beside_its_row_is_found():
 
 
 TRACES = """
-from tests.simulation import bank, shop
+from tests.simulation import bank, shop, transfers
 runs = [bank.simulation().run(seed) for seed in range(6)] + [shop.simulation().run(seed) for seed in range(1)]
 print([(run.trace.digest(), len(run.fired)) for run in runs])
 """
@@ -145,3 +149,32 @@ def test_a_failing_seed_is_replayed_and_shrunk_alike_every_time():
     assert str(first) == str(second)
     assert list(simulation.replay(first.ran.case).trace.lines()) == list(first.ran.trace.lines())
     assert eval(repr(first.ran.case), {"Case": Case}) == first.ran.case  # noqa: S307 - what a failure prints
+
+
+@pytest.mark.parametrize("kind", ["process", "saga"])
+def test_transfers_by_a_process_hold_under_every_fault(kind):
+    report = transfers.simulation(kind).check(25)
+    assert report.events > 400
+    report.needs(Fault.CRASH, Fault.CRASH_AFTER_COMMIT, Fault.PAUSE, Fault.RESTART, Fault.UNAVAILABLE)
+
+
+def test_a_step_whose_state_is_not_stored_with_its_commands_is_found(monkeypatch):
+    whole = Orchestration._outcome  # noqa: SLF001 - where the bug is planted
+
+    def forgetful(self, before, step, place):
+        outcome = whole(self, before, step, place)
+        return outcome._replace(rows=tuple(row for row in outcome.rows if row.table != self.table))
+
+    monkeypatch.setattr(Orchestration, "_outcome", forgetful)
+    assert found(transfers.simulation("process"), 20).ran.broken.invariant == "processes_equal_a_fresh_fold"
+
+
+def test_an_alarm_that_is_left_behind_is_found(monkeypatch):
+    whole = Alarm.put
+
+    def elsewhere(self):
+        put = whole(self)
+        return msgspec.structs.replace(put, key=RowKey("", f"{put.key.key}-"))
+
+    monkeypatch.setattr(Alarm, "put", elsewhere)
+    assert found(transfers.simulation("process"), 20).ran.broken is not None

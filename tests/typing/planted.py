@@ -2,7 +2,9 @@
 
 from foldlog import Decider, projection
 from foldlog.app import App
+from foldlog.process import Process, Timer, saga
 from foldlog.testing import given
+from tests.typing import transfers
 from tests.typing.hello import Deposit, Deposited, Open, Opened, account, balances, decide, evolve
 
 app = App("memory:", [account, balances])
@@ -63,3 +65,15 @@ def tests() -> None:
     given(account).when(Deposit(5)).then(Deposit(5))  # type: ignore[arg-type]  # planted: a command is no event
     given(balances, Opened("Ann"))  # type: ignore[arg-type]  # planted: no event of this fold
     given(balances, Deposited(5)).then("five")  # type: ignore[arg-type]  # planted: the rows are numbers
+
+
+def processes() -> None:
+    counts, follow = transfers.by_envelope, transfers.follow
+    Process("p", transfers.answer, counts, initial=None)  # type: ignore[misc]  # planted: the state is a number
+    Process("p", follow, follow, initial=None)  # type: ignore[arg-type, misc]  # planted: react answers no state
+    given(transfers.transfer).when("asked")  # type: ignore[arg-type]  # planted: a text is no event
+    slow = given(transfers.transfer).when(transfers.Slow())
+    slow.then(transfers.Slow())  # type: ignore[arg-type]  # planted: an event is no answer
+    slow.then_state(5)  # type: ignore[arg-type]  # planted: it has another state
+    Timer("slow")  # type: ignore[call-arg]  # planted: a timer carries an event
+    saga("s", [transfers.Slow()], on=transfers.Asked)  # type: ignore[list-item]  # planted: an event is no step

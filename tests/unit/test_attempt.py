@@ -7,7 +7,7 @@ import pytest
 
 from foldlog import Backoff, Context, Decider, Send, handler
 from foldlog.errors import Corrupt, Undecodable
-from foldlog.flow.attempt import Effect
+from foldlog.flow.attempt import Handling
 from tests.unit.bank import Deposit, Open, Opened, account, decide, evolve
 from tests.unit.site import Site, until
 
@@ -144,5 +144,5 @@ def test_a_handler_outside_an_app_sends_nothing(clock):
     async def sends(event: Opened) -> Send:
         return Send(part, "1", Deposit(1))
 
-    effect = Effect(handler("see")(sends))
+    effect = Handling(handler("see")(sends))
     assert "outside an App" in effect._outcome(Send(part, "1", Deposit(1))).error  # noqa: SLF001 - seen from inside

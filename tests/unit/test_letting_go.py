@@ -22,9 +22,7 @@ class Run:
         system, (effect,) = app.system, app.system.functions()
         self.lease = Lease(system.store, system.clock, effect.name, "me")
         circuit = Circuit(breaker, system.clock)
-        self.lanes = Lanes(
-            system.store, effect, system.schemas, system.execute, system.clock, self.lease, Progress(), circuit
-        )
+        self.lanes = Lanes(system.store, effect, system.execute, system.clock, self.lease, Progress(), circuit)
         self.work, self.stop = Deliver(self.lanes), asyncio.Event()
         self._feed = lambda after, stop: follow(system.store, effect.query, after, stop, 0.01)
 

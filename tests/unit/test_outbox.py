@@ -319,3 +319,33 @@ def test_a_row_that_somebody_else_sent_is_not_sent_again(clock):
             assert await app.get(note, "a") == 1  # the row was still ready: its version is read again
 
     asyncio.run(main())
+
+
+def test_a_command_that_insists_is_tried_again_when_it_is_refused(site, clock):
+    closed = {"n"}
+
+    def decide(command: Write, state: None) -> list[Written]:
+        if closed:
+            raise Rejected("note.closed")
+        return [Written(command.text)]
+
+    @handler("insist", retry=Backoff(4, 1, 1))
+    async def insist(event: Opened) -> Send:
+        return Send("note", "n", Write(event.owner), insist=True)
+
+    strict = Decider("note", decide, lambda state, event: None, initial=None)
+    strict.evolve.__annotations__["event"] = Written
+
+    async def main():
+        async with site.app([account, strict, insist]) as app:
+            await app.send(account, "a", Open("a"))
+            await app.settle()
+            (letter,) = await app.dead_letters(insist)
+            assert letter.attempts == 4
+            assert "the command was refused: note.closed" in letter.error
+            closed.clear()
+            await app.replay(insist)
+            await app.settle()
+            assert [one.data.text async for one in app.read("note-n")] == ["a"]
+
+    asyncio.run(main())

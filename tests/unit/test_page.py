@@ -7,7 +7,7 @@ import pytest
 
 from foldlog import Backoff, Context, DeadLetter, Recorded, Retry, Send, Skip, handler
 from foldlog.errors import Misconfigured
-from foldlog.flow.attempt import Effect
+from foldlog.flow.attempt import Handling
 from foldlog.model.message import Draft
 from foldlog.model.principal import Principal
 from foldlog.ports.store import Append, Batch
@@ -292,7 +292,7 @@ def test_an_operator_replays_into_a_page(site):
 
 def test_a_page_is_declared_rightly():
     def effect(function, **options):
-        return Effect(handler("index", **options)(function))
+        return Handling(handler("index", **options)(function))
 
     async def single(event: Opened) -> None: ...
     async def listed(events: list[Opened]) -> None: ...

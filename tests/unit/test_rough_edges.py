@@ -49,7 +49,10 @@ CALLS = {
     "a decider is no query": (lambda app: each(app.read(account)), "a stream's id"),
     "a dict is no stream": (lambda app: each(app.read(Query(stream={}))), "bad stream '{}'"),
     "a name has no dead letters": (lambda app: app.dead_letters("greet"), "name the part itself"),
-    "a decider has no dead letters": (lambda app: app.dead_letters(account), "takes a handler or a projection"),
+    "a decider has no dead letters": (
+        lambda app: app.dead_letters(account),
+        "takes a handler, a process or a projection",
+    ),
     "a name is not replayed": (lambda app: app.replay("greet"), "name the part itself"),
 }
 

@@ -18,7 +18,7 @@ from tests.unit.site import turns, until
 
 def begun(system, effect):
     lease, circuit = Lease(system.store, system.clock, effect.name, "me"), Circuit(None, system.clock)
-    lanes = Lanes(system.store, effect, system.schemas, system.execute, system.clock, lease, Progress(), circuit)
+    lanes = Lanes(system.store, effect, system.execute, system.clock, lease, Progress(), circuit)
     return lease, asyncio.Event(), Deliver(lanes)
 
 

@@ -7,7 +7,7 @@ import pytest
 import foldlog
 from foldlog import Context, Recorded, command, event, handler, projection
 from foldlog.errors import Misconfigured
-from foldlog.flow.attempt import Effect
+from foldlog.flow.attempt import Handling
 from foldlog.flow.view import View
 from foldlog.model.signature import Takes, hints, parameters, taken, wants
 
@@ -109,7 +109,7 @@ def test_a_part_whose_event_cannot_be_resolved_is_cured_by_on():
     @handler("greet", on=A)
     async def greet(event: "Hidden", ctx: Context) -> None: ...
 
-    assert View(rows).takes.types == Effect(greet).takes.types == (A,)
+    assert View(rows).takes.types == Handling(greet).takes.types == (A,)
 
 
 def test_an_answer_that_cannot_be_resolved_is_misconfigured():

@@ -112,8 +112,11 @@ FAULTS = {
         [Decider("a", one_event, evolve, initial=None)],
         r"return a list of events, list\[Opened\]",
     ),
-    "two projections": ([balances, projection("balances")(bare)], "two projections or handlers named 'balances'"),
-    "projection and handler": ([balances, handler("balances")(sees)], "two projections or handlers named"),
+    "two projections": (
+        [balances, projection("balances")(bare)],
+        "two projections, handlers or processes named 'balances'",
+    ),
+    "projection and handler": ([balances, handler("balances")(sees)], "two projections, handlers or processes named"),
     "no annotation": ([projection("p")(unannotated)], "annotate"),
     "no row type": ([projection("p")(no_answer)], "annotate what the fold returns"),
     "a command": ([projection("p")(of_commands)], "is no event"),

@@ -9,6 +9,7 @@ from foldlog.cli.output import safe
 from foldlog.cli.target import Target
 from foldlog.errors import Corrupt, Invalid, NotFound
 from foldlog.flow.deadletter import Letter
+from foldlog.flow.orchestrate import Orchestration
 from foldlog.flow.view import View
 from foldlog.model.cloudevents import to_line
 from foldlog.model.message import Recorded
@@ -51,11 +52,16 @@ async def test_of(store: Store, target: Target, letter: Letter) -> str:
     function = next((one for one in _functions(resolved) if one.name == letter.function), None)
     if function is None:
         raise NotFound(f"the app has no function {letter.function!r} any more")
+    if isinstance(function, Orchestration):
+        raise Invalid(
+            f"{letter.id} is a step of a process: `foldlog processes APP show {function.part.name} {letter.key}` tells "
+            "what came before; test it with given(process, *events).when(event)"
+        )
     page = await store.read(Query(), letter.position - 1, 1)
     if not page.events or page.events[0].position != letter.position:
         raise Corrupt(f"{letter.stream}: the event at position {letter.position} is gone from the log")
     event = page.events[0]
-    part = function.projection if isinstance(function, View) else function.handler
+    part = function.projection if isinstance(function, View) else function.part
     code = _code(target, part, letter.function)
     name = re.sub(r"\W+", "_", f"{part.name}_{letter.stream}_{letter.version}").strip("_").lower()
     blocks = [_head(letter), "\n".join(code.imports), f"EVENT = {_line(event)}"]

@@ -51,7 +51,9 @@ def functions(app: str, url: str, every: int | None, machine: bool) -> None:
     async def look(opened: App) -> Listed:
         now = SystemClock().now()
         found = await standings(opened.system.store, opened.system.functions(), now)
-        remark = _stopped(found) if found else "this app has no functions: it lists no projections and no handlers"
+        remark = (
+            _stopped(found) if found else "this app has no functions: it lists no projections, handlers or processes"
+        )
         return Listed([_as_json(one, now) for one in found], COLUMNS, [_row(one, now) for one in found], remark)
 
     print_listed(lambda: known.open(functions=False), look, machine, every)

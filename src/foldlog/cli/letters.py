@@ -33,7 +33,8 @@ COLUMNS = ("id", "type", "stream", "version", "key", "attempts", "failed", "erro
 def dead_letters(context: click.Context, target: str, url: str) -> None:
     """List, show, replay and discard dead letters, also while `foldlog run` runs elsewhere.
 
-    A dead letter is an event that a handler has failed on for good, or a row that a projection's fold has failed on.
+    A dead letter is an event that a handler or process has failed on for good, a command of theirs that was refused or
+    failed, or a row that a projection's fold has failed on.
     Who runs the function takes a replay or discard up within a second.
 
     Examples:
@@ -50,7 +51,7 @@ def _filters(command: F) -> F:
         click.option("--all", "everything", is_flag=True, help="All of them."),
         click.option("--type", metavar="NAME", help="Those of events with this stored name."),
         click.option("--key", metavar="KEY", help="Those of one key."),
-        click.option("--function", metavar="NAME", help="Those of one handler."),
+        click.option("--function", metavar="NAME", help="Those of one handler or process."),
         click.argument("id", required=False),
     ):
         command = option(command)
@@ -58,7 +59,7 @@ def _filters(command: F) -> F:
 
 
 @dead_letters.command("list")
-@click.option("--function", metavar="NAME", help="Those of one handler, or of view.NAME.VERSION.")
+@click.option("--function", metavar="NAME", help="Those of one handler or process, or of view.NAME.VERSION.")
 @click.option("--limit", type=click.IntRange(1, limits.FIND_MAX), default=limits.FIND, show_default=True)
 @watch_option
 @json_option
@@ -191,10 +192,11 @@ async def _function(store: Store, target: Target, name: str | None) -> str | Non
     """A function's name as the store knows it. Errors: `NotFound` for one that neither the app lists nor ever ran."""
     if name is None:
         return None
-    name = name if name.startswith(("handler.", "view.")) else f"handler.{name}"
     known = {function_of(key) for key in await all_checkpoints(store)}
     if target.app is not None:
         known.update(one.name for one in target.app.system.functions())
+    if not name.startswith(("handler.", "process.", "view.")):
+        name = f"process.{name}" if f"process.{name}" in known else f"handler.{name}"
     if name not in known:
         raise NotFound(f"there is no function {name!r}; known: {', '.join(sorted(known)) or 'none'}")
     return name

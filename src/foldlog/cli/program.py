@@ -15,6 +15,7 @@ from foldlog.cli.functions import functions
 from foldlog.cli.letters import dead_letters
 from foldlog.cli.making import new
 from foldlog.cli.output import safe, to_json
+from foldlog.cli.processes import processes
 from foldlog.cli.running import check, run_app
 from foldlog.cli.schemas import schema
 from foldlog.cli.sending import send
@@ -69,6 +70,7 @@ for _command in (
     functions,
     views,
     dead_letters,
+    processes,
     export_log,
     import_log,
     fork_log,

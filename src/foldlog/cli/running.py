@@ -12,10 +12,12 @@ from foldlog.cli.output import Output
 from foldlog.cli.target import OnTarget, find, json_option, url_option
 from foldlog.errors import Misconfigured
 from foldlog.model.decider import Decider
-from foldlog.model.event import stored
+from foldlog.model.event import OWN, stored
 from foldlog.model.finding import counted
 from foldlog.model.handler import Handler
+from foldlog.model.process import Process
 from foldlog.model.projection import Projection
+from foldlog.model.schedule import Schedule
 from foldlog.model.schema import Upcast
 from foldlog.runtime.logs import log_json
 from foldlog.system import Function, Resolved
@@ -26,7 +28,7 @@ from foldlog.system import Function, Resolved
 @url_option
 @json_option
 def run_app(app: str, url: str, machine: bool) -> None:
-    """Run the functions of APP until SIGTERM or Ctrl-C.
+    """Run the functions and schedules of APP until SIGTERM or Ctrl-C.
 
     One line on standard output says when everything runs; logs go to standard error, one JSON object a line. A second
     signal ends at once; what was not marked as done is then done again later.
@@ -37,11 +39,7 @@ def run_app(app: str, url: str, machine: bool) -> None:
     """
     known = find(app, url).known_app()
     output = Output(machine)
-    names = [
-        part.table if isinstance(part, Projection) else f"handler.{part.name}"
-        for part in known.parts
-        if isinstance(part, Projection | Handler)
-    ]
+    names = [name for part in known.parts if (name := _runs(part))]
 
     def ready() -> None:
         if machine:
@@ -52,6 +50,20 @@ def run_app(app: str, url: str, machine: bool) -> None:
 
     log_json(sys.stderr)
     asyncio.run(known.serve(ready))
+
+
+def _runs(part: object) -> str:
+    """The name of the function or schedule that a part is; "" for none."""
+    match part:
+        case Projection():
+            return part.table
+        case Handler():
+            return f"handler.{part.name}"
+        case Process():
+            return f"process.{part.name}"
+        case Schedule():
+            return f"schedule.{part.name}"
+    return ""
 
 
 @click.command(cls=OnTarget)
@@ -101,10 +113,10 @@ def unlisted(module: ModuleType, app: App) -> list[str]:
     types = {named for one in apps for named in _named(one)}
     found: list[str] = []
     for name, value in vars(module).items():
-        if isinstance(value, Decider | Projection | Handler | Upcast):
+        if isinstance(value, Decider | Projection | Handler | Process | Schedule | Upcast):
             if id(value) not in parts:
                 found.append(f"{name} = {value!r} stands in no list of parts")
-        elif (mark := stored(value)) is not None and value not in types:
+        elif (mark := stored(value)) is not None and value not in types and not mark.name.startswith(OWN):
             found.append(f"{mark.kind} {mark.name!r} (class {name}) is taken by no listed part")
     return found
 

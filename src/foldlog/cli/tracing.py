@@ -14,6 +14,7 @@ from foldlog.cli.progress import progress
 from foldlog.cli.target import OnTarget, find, json_option, opened, tenant_option, url_option
 from foldlog.errors import Invalid
 from foldlog.flow.trace import Reaction, Trace, Traced, why
+from foldlog.model.event import ANSWERS
 from foldlog.model.message import to_datetime
 
 _DEEPEST = 24  # levels that a tree is indented by; what is deeper stands below the last one, with its depth
@@ -128,9 +129,17 @@ def _told(one: Traced) -> str:
         cause = f" that followed from {meta.causation}, which is not in this log" if meta.causation else ""
         text += f": {asked}{cause}" + (f" by {meta.actor}" if meta.actor else "")
     else:
-        who = f"{one.function}, command {one.number} of its answer" if one.function else "a function not known here"
+        who = (
+            f"{one.function}, {_what(one)} {one.number} of its answer" if one.function else "a function not known here"
+        )
         text += f": {who}, {_seconds(one.waited)} later"
     return f"{text} (depth {one.depth})" if one.depth > _DEEPEST else text
+
+
+def _what(one: Traced) -> str:
+    """Whether a command or a timer led to an event."""
+    own = one.function == f"process.{one.event.category}"
+    return "timer" if own and one.event.type not in ANSWERS else "command"
 
 
 def _reacted(one: Reaction) -> str:

@@ -15,8 +15,11 @@ serving     which version of a view is read: the pointer, the switch, and taking
 rebuild     … brought up to the safe head beside live traffic
 difference  … compared with another version, row by row
 dropping    … and removed
-inbox       what a handler has yet to do: waiting, retrying, dead; and the commands it answered with (the outbox)
+inbox       what a handler or process has yet to do: waiting, retrying, dead; and the commands it answered with
+effect      what the lanes work off, whichever part it is: an attempt, and what came of it
 attempt     one call of a handler: its answer, its verdicts or its failure
+timers      timers of processes: rows that ring by appending an event
+orchestrate one step of a process: state, commands and timers, rows of one commit; what became of its commands
 page        what one call is about: an event, or what several lanes have ready
 breaker     when calls stop because they fail for many keys
 gate        … and the lanes that wait meanwhile
@@ -24,10 +27,13 @@ window      the events that are in memory
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 outbox      the commands it answered with, sent from their rows
 lanes       what each key has to do, worked off in order: attempts, retries, what is finished
-deliver     events to handlers: what comes in, what partitions come and go, what operators ask for
+deliver     events to handlers and processes: what comes in, what partitions come and go, what operators ask for
 reading     what can be read back: rows of a view, events of the log
 travel      the same as of a position or a time: folded from the cut log
 deadletter  what an operator sees of it: list, replay, discard
+recall      what an instance of a process went through, folded again from the log
+instances   … and what an operator sees of it, and cancels
+recur       schedules: commands at fixed times, once over all processes
 
 Beside the road: fork (where a log is cut and begins again), trace (what an event came from and what came of it),
 standing (how each function stands, and who runs it), checkup (what is wrong with functions and events).

@@ -4,92 +4,44 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from foldlog import limits
 from foldlog.errors import Corrupt, Invalid, Misconfigured, Undecodable
-from foldlog.flow.inbox import Command, told
-from foldlog.model.clock import Clock
+from foldlog.flow.effect import Call, Effect, Outcome
+from foldlog.flow.inbox import told
 from foldlog.model.handler import Context, DeadLetter, Handler, Retry, Skip
-from foldlog.model.message import Recorded, Send, to_datetime
+from foldlog.model.message import Recorded, to_datetime
 from foldlog.model.principal import Principal
-from foldlog.model.query import Query
-from foldlog.model.schema import Schemas
-from foldlog.model.signature import Takes, keyed_by_envelope, taken, wants
-from foldlog.model.stream import check_text, stream_of
+from foldlog.model.signature import keyed_by_envelope, taken, wants
+from foldlog.model.stream import check_text
 from foldlog.model.thread import in_thread
 from foldlog.model.verdict import verdict, verdicts
 
 log = logging.getLogger("foldlog.handler")
 
 
-class Outcome(NamedTuple):
-    """What came of an attempt: done with commands to follow; or failed, with when to try again at the earliest.
-
-    `again` None leaves the pause to the handler's schedule; `never` makes it a dead letter at once. `raised` says that
-    the handler raised or took too long, which tells of the outside what a verdict does not.
-    """
-
-    commands: tuple[Command, ...] = ()
-    error: str = ""
-    again: float | None = None
-    never: bool = False
-    raised: bool = False
-
-
-class Effect:
-    """A handler with its types resolved, ready to be called. `page` is how many events it takes in one call."""
+class Handling(Effect):
+    """A handler with its types resolved, ready to be called."""
 
     def __init__(self, handler: Handler[Any]) -> None:
-        self.what = what = f"handler {handler.name!r}"
+        what = f"handler {handler.name!r}"
+        super().__init__(handler, "handler", taken(handler.function, 0, what, "event", handler.on, lists=True))
         self.handler = handler
-        self.name = f"handler.{handler.name}"
-        self.takes: Takes = taken(handler.function, 0, what, "event", handler.on, lists=True)
         if handler.page is not None and not self.takes.listed:
             raise Misconfigured(f"{what}: page= is for a handler of pages: let it take list[...] of its events")
         self.page = (handler.page or limits.HANDLER_PAGE) if self.takes.listed else 1
+        self.breaker, self.after_dead = handler.breaker, handler.after_dead
         self._context = wants(handler.function, 1, Context, what)
         self._blocking = not inspect.iscoroutinefunction(handler.function)
         self._by_envelope = handler.key is not None and keyed_by_envelope(handler.key, what)
-        self._keyless = False
-        self.query = Query()
-        self._schemas: Schemas | None = None
 
-    def bind(self, schemas: Schemas) -> None:
-        """Learn the stored names of the events that concern it."""
-        self._schemas = schemas
-        self.query = Query(types=schemas.names(self.takes.types))
-
-    def key(self, event: Recorded[Any]) -> str:
-        """The key whose order this event keeps. An event whose key cannot be told goes by its stream's key."""
+    def own_keys(self, event: Recorded[Any]) -> Sequence[str]:
+        """One key, whose order this event keeps; what the handler's `key` fails with is raised."""
         if self.handler.key is None:
-            return event.key
-        try:
-            return self.own_key(event)
-        except Exception as error:
-            # A key that fails for one event mostly fails for many: one traceback says it all.
-            first, self._keyless = not self._keyless, True
-            log.log(
-                logging.ERROR if first else logging.DEBUG,
-                "%s: the key of %s@%d cannot be told, so it is handled in the order of its stream: %r%s",
-                self.name,
-                event.stream,
-                event.version,
-                error,
-                "; more of these are logged as debug" if first else "",
-                exc_info=error if first else None,
-                extra={"function": self.name, "stream": event.stream, "position": event.position},
-            )
-            return event.key
-
-    def own_key(self, event: Recorded[Any]) -> str:
-        """The same; what the handler's `key` fails with is raised."""
-        if self.handler.key is None:
-            return event.key
+            return (event.key,)
         found = self.handler.key(event if self._by_envelope else event.data)
-        return check_text("handler key", found, limits.KEY_BYTES)
+        return (check_text("handler key", found, limits.KEY_BYTES),)
 
     def arguments(self, events: Sequence[Recorded[Any]], context: Context) -> tuple[Any, ...]:
         """What the handler is called with. Errors: `Undecodable`."""
@@ -97,16 +49,12 @@ class Effect:
         first = given if self.takes.listed else given[0]
         return (first, context) if self._context else (first,)
 
-    async def attempt(
-        self, events: Sequence[Recorded[Any]], number: int, fence: int, clock: Clock
-    ) -> list[Outcome] | Outcome:
-        """Call the handler once: an outcome for each event, or a single one where the call failed as a whole.
-
-        Only `Corrupt` storage is raised; every other failure is an outcome.
-        """
+    async def attempt(self, call: Call) -> list[Outcome] | Outcome:
+        """Call the handler once. Only `Corrupt` storage is raised; every other failure is an outcome."""
+        events = call.events
         patience = asyncio.timeout(self.handler.timeout)
         try:
-            arguments = self.arguments(events, self._surroundings(events, number, fence, clock))
+            arguments = self.arguments(events, self._surroundings(call))
         except Undecodable as error:
             return Outcome(error=told(error))
         try:
@@ -132,8 +80,9 @@ class Effect:
             return Outcome(error=text, raised=True)
         return self._outcomes(answer, len(events))
 
-    def _surroundings(self, events: Sequence[Recorded[Any]], number: int, fence: int, clock: Clock) -> Context:
-        now, first = to_datetime(clock.now()), events[0]
+    def _surroundings(self, call: Call) -> Context:
+        events, number, fence = call.events, call.number, call.fence
+        now, first = to_datetime(call.clock.now()), events[0]
         if not self.takes.listed:
             meta, key = first.meta, f"{self.name}:{first.id}"
             return Context(now, Principal(meta.actor), meta.correlation, first.tenant, first, number, key, fence)
@@ -164,21 +113,12 @@ class Effect:
                     return Outcome()
                 case DeadLetter(why):
                     return Outcome(error=told(why) or "the handler gave up", never=True)
-            commands = tuple([self._stored(send) for send in found])
+            commands = tuple([self.stored(send) for send in found])
         except Exception as error:  # an answer may hold anything
             return Outcome(error=told(error))
         if sum(len(bytes(command.body)) for command in commands) > limits.SENDS_BYTES:
             return Outcome(error=f"{self.what} answered commands of over {limits.SENDS_BYTES:,} bytes")
         return Outcome(commands)
-
-    def _stored(self, send: Send) -> Command:
-        if self._schemas is None:
-            raise Misconfigured(f"{self.what} runs outside an App")
-        mark, body, _ = self._schemas.encode(send.command)
-        if mark.kind != "command":
-            raise Invalid(f"{self.what} sends {mark.name!r}, which is an event: send a command")
-        stream_of(send.decider, send.key)
-        return Command(send.decider, send.key, mark.name, mark.version, msgspec.Raw(body))
 
 
 def _stop_if_cancelled() -> None:

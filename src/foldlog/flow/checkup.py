@@ -9,17 +9,21 @@ from typing import Any, NamedTuple
 from foldlog import limits
 from foldlog.errors import Corrupt, Undecodable
 from foldlog.flow import inbox, serving
-from foldlog.flow.attempt import Effect
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import forked
 from foldlog.flow.lease import Checkpoint, all_checkpoints, function_of
+from foldlog.flow.orchestrate import Orchestration, decode
+from foldlog.flow.partition import ALL
 from foldlog.flow.state import Decision
+from foldlog.flow.timers import next_due
 from foldlog.flow.view import View
 from foldlog.model.finding import FAIL, OK, WARN, Examined, Finding, counted
 from foldlog.model.message import Recorded, to_datetime
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
-from foldlog.ports.store import Store
+from foldlog.ports.store import Range, Row, Store
 
+_LATE = 60_000_000
 _FOREIGN, _RUNS, _UNNAMED, _IDLE, _ENDED = "foreign", "runs", "unnamed", "idle", "ended"
 
 
@@ -46,8 +50,38 @@ async def examine(store: Store, now: int, parts: Parts | None, below: Examined) 
         found += await _kinds(store, below, parts.schemas)
         found += _tables(below, parts)
         found += await _indexes(store, parts)
+        found += await _processes(store, parts, now)
         found += await _folds(store, parts)
     return found
+
+
+async def _processes(store: Store, parts: Parts, now: int) -> list[Finding]:
+    """States that the code cannot read, and timers that should have rung."""
+    found: list[Finding] = []
+    for process in (one for one in parts.functions if isinstance(one, Orchestration)):
+        rows, more = await store.scan(process.table, Range(limit=limits.FOLD_SAMPLE))
+        bad = [fault for row in rows if (fault := _unreadable(process, row))]
+        of = f"of the first {len(rows):,} instances" if more else f"of {counted(len(rows), 'instance')}"
+        if bad:
+            what = f"{process.name}: the states {of} include {len(bad):,} that this code cannot read: {bad[0]}"
+            cure = "change the state's type back, or raise the process's version= and list an Upcast of its name"
+            found.append(Finding("processes", FAIL, what, cure))
+        else:
+            found.append(Finding("processes", OK, f"{process.name}: the states {of} can be read"))
+        late = now - min([await next_due(store, process.name, number) for number in ALL])
+        if late > _LATE:
+            what = f"{process.name}: a timer has been due for {late / 1e6:,.0f} seconds"
+            cure = "start `foldlog run APP`; where it runs, see what `foldlog functions APP` says of this process"
+            found.append(Finding("processes", WARN, what, cure))
+    return found
+
+
+def _unreadable(process: Orchestration, row: Row) -> str:
+    try:
+        process.read(decode(row))
+    except Exception as error:
+        return f"{row.key.key!r}: {error}"
+    return ""
 
 
 def _leases(store: Store, held: dict[str, Checkpoint], head: int, now: int, parts: Parts | None) -> Iterator[Finding]:

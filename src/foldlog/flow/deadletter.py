@@ -4,6 +4,8 @@ Replaying and discarding only leave a request on the row; the function's owner t
 process, within `limits.OPERATOR_POLL` seconds elsewhere, or when it next runs.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from foldlog import limits
@@ -66,26 +68,48 @@ async def show(store: Store, id: str) -> Letter:
 
 
 async def replay(
-    store: Store, function: str | None = None, *, id: str | None = None, key: str | None = None, type: str | None = None
+    store: Store,
+    function: str | None = None,
+    *,
+    id: str | None = None,
+    key: str | None = None,
+    type: str | None = None,
+    tenant: str | None = None,
 ) -> int:
     """Ask for another try of one dead letter, or of those that match; returns how many.
 
     A projection's parked rows cannot be replayed, because their later events are missing too: give the projection a new
     version. Errors: `NotFound`, `Invalid`.
     """
-    return await _request(store, function, id, key, type, inbox.READY)
+    return await _request(store, function, id, _Which(key, type, tenant), inbox.READY)
 
 
 async def discard(
-    store: Store, function: str | None = None, *, id: str | None = None, key: str | None = None, type: str | None = None
+    store: Store,
+    function: str | None = None,
+    *,
+    id: str | None = None,
+    key: str | None = None,
+    type: str | None = None,
+    tenant: str | None = None,
 ) -> int:
     """Give up one dead letter for good, or those that match; returns how many. Errors as for `replay`."""
-    return await _request(store, function, id, key, type, inbox.DISCARDED)
+    return await _request(store, function, id, _Which(key, type, tenant), inbox.DISCARDED)
 
 
-async def _request(
-    store: Store, function: str | None, id: str | None, key: str | None, type: str | None, status: str
-) -> int:
+class _Which(NamedTuple):
+    """Those with this key, type and tenant; None stands for any."""
+
+    key: str | None
+    type: str | None
+    tenant: str | None
+
+    def holds(self, item: Item) -> bool:
+        asked = zip(self, (item.key, item.type, item.tenant), strict=True)
+        return all(one in {None, found} for one, found in asked) and not item.function.startswith("view.")
+
+
+async def _request(store: Store, function: str | None, id: str | None, which: _Which, status: str) -> int:
     if id is not None:
         return await _ask(store, *await _find(store, id), status)
     if function is not None and function.startswith("view."):
@@ -95,7 +119,7 @@ async def _request(
         after = rows[-1]
         for row in rows:
             item = inbox.decode(row)
-            if key in {None, item.key} and type in {None, item.type} and not item.function.startswith("view."):
+            if which.holds(item):
                 count += await _ask(store, row, item, status)
     return count
 

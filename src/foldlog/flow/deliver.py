@@ -1,4 +1,4 @@
-"""Events to handlers: order per key, retries by schedule, marks that commit together, commands that follow once.
+"""Events to handlers and processes: order per key, retries by schedule, marks in one commit, commands that follow once.
 
 Each key with something to do is a lane; see lanes.py. What lanes finish is marked by one committer, which writes
 whatever has come together since its last commit: checkpoints, inbox marks above them, outbox rows. Partitions may join
@@ -8,6 +8,7 @@ and leave while it runs: what leaves ends its running attempts and is marked, wh
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from foldlog import limits
 from foldlog.flow import inbox
@@ -15,10 +16,11 @@ from foldlog.flow.inbox import Item
 from foldlog.flow.lanes import Lanes
 from foldlog.flow.partition import partition_of
 from foldlog.flow.subscribe import Fed, Feed
+from foldlog.model.message import Recorded
 
 
 class Deliver:
-    """One owner's run of one handler, from taking its first partitions to losing one or stopping."""
+    """One owner's run of one handler or process, from taking its first partitions to losing one or stopping."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
@@ -40,7 +42,8 @@ class Deliver:
         async with asyncio.TaskGroup() as lanes.group:
             lanes.group.create_task(lanes.committer.run())
             await self.join(self._lease.held)
-            own = [lanes.group.create_task(work) for work in (lanes.wake(), self._obey())]
+            works = (lanes.wake(), self._obey(), *([lanes.timers.run()] if lanes.timers else []))
+            own = [lanes.group.create_task(work) for work in works]
             await stop.wait()
             lanes.stopping = True
             if lanes.active:
@@ -66,6 +69,8 @@ class Deliver:
                 lanes.board.join(number, self._lease.position(number))
             async for item in inbox.items(self._store, self._effect.name, partitions):
                 self._load(item)
+            if lanes.timers is not None:
+                await lanes.timers.join(partitions)
             if lanes.stopping:
                 return
             self._taking = lanes.begin(self._take(self._feed(lanes.board.cursor(), self._stop)))
@@ -79,6 +84,8 @@ class Deliver:
         lanes = self._lanes
         async with self._one:
             lanes.leaving.update(partitions)
+            if lanes.timers is not None:
+                lanes.timers.leave(partitions)
             running = [task for lane, task in lanes.active.items() if partition_of(*lane) in lanes.leaving]
             if running:
                 await asyncio.wait(running, timeout=limits.STOP)
@@ -88,6 +95,9 @@ class Deliver:
             for number in partitions:
                 del lanes.board.parts[number]
             lanes.forget(lanes.leaving)
+            if lanes.timers is not None:
+                # A call that was ended with a lane that goes may have stored timers of one that stays, and not said so.
+                await lanes.timers.join(lanes.board.parts)
             lanes.leaving.clear()
             lanes.go_on()
         self._progress.pulse()
@@ -117,11 +127,11 @@ class Deliver:
         self._nudged.set()
 
     def _load(self, item: Item) -> None:
-        marks, waits = self._lanes.board.parts[item.partition], self._effect.handler.after_dead == "wait"
-        if item.index == 0 and item.position > self._lease.position(item.partition):
-            marks.known.add(item.position)
+        marks, waits = self._lanes.board.parts[item.partition], self._effect.after_dead == "wait"
+        if item.command is None and item.position > self._lease.position(item.partition):
+            marks.known.add(item.place)
         if item.status == inbox.DONE:
-            marks.written.add(item.position)
+            marks.written.add(item.place)
         elif item.operator:
             self._nudged.set()
             if waits:
@@ -130,26 +140,32 @@ class Deliver:
             self._lanes.hold(item, item.status)
 
     async def _take(self, feed: AsyncIterator[Fed]) -> None:
-        name, key_of, lanes = self._effect.name, self._effect.key, self._lanes
-        board, window = lanes.board, lanes.window
+        keys_of, board = self._effect.keys, self._lanes.board
         async for fed in feed:
             for event in fed.events:
-                key = key_of(event)
-                place = partition_of(event.tenant, key)
-                if not board.takes(place, event.position):
-                    continue
-                while window.full(board.opened(), lanes.parked):
-                    lanes.room.clear()
-                    await lanes.room.wait()
-                if place not in board.parts:
-                    continue  # let go while this waited
-                item = Item(name, event.position, 0, key, event.tenant, event.stream, event.version, event.kind.type)
-                item.partition = place
-                board.parts[place].open(event.position)
-                window.hold(event)
-                lanes.enqueue(item)
+                places = set[int]()
+                for number, key in enumerate(keys_of(event)):
+                    place = partition_of(event.tenant, key)
+                    places.add(place)
+                    if board.takes(place, (event.position, number * limits.KEY_STRIDE)):
+                        await self._enqueue(event, key, number * limits.KEY_STRIDE, place)
+                board.whole(places, event.position)
             board.read(fed.upto)
             self._progress.pulse()
+
+    async def _enqueue(self, event: Recorded[Any], key: str, index: int, place: int) -> None:
+        lanes = self._lanes
+        while lanes.window.full(lanes.board.opened(), lanes.parked):
+            lanes.room.clear()
+            await lanes.room.wait()
+        if place not in lanes.board.parts:
+            return  # let go while this waited
+        name, kind = self._effect.name, event.kind
+        item = Item(name, event.position, index, key, event.tenant, event.stream, event.version, kind.type)
+        item.partition = place
+        lanes.board.parts[place].open(item.place)
+        lanes.window.hold(event)
+        lanes.enqueue(item)
 
     async def _obey(self) -> None:
         lanes = self._lanes

@@ -71,8 +71,11 @@ class Execute:
         self._clock, self._ids, self._window = clock, ids, window
         self._states, self._serving = States(store), serving
 
-    async def send(self, send: Send, origin: Origin, extra: Sequence[RowChange] = ()) -> Receipt:
-        """Decide one command and commit what follows, with `extra` rows in the same commit.
+    async def send(
+        self, send: Send, origin: Origin, extra: Sequence[RowChange] = (), more: Sequence[Append] = ()
+    ) -> Receipt:
+        """Decide one command and commit what follows, with `extra` rows, and `more` for other streams, in the same
+        commit. For a command that is refused nothing of it is stored.
 
         Errors: `Rejected` by the decider; `Invalid` for an unknown decider, command, key or id; `Conflict` after
         `limits.COMMAND_ATTEMPTS` lost races, or when a row of `extra` fails its condition; `Unavailable`.
@@ -87,7 +90,7 @@ class Execute:
             if origin.remember:
                 digest = blake2b(repr(mark).encode() + body, digest_size=16).hexdigest()
                 memory = _Memory(RowKey(origin.tenant, f"{len(stream)}:{stream}:{command_id}"), digest)
-        run = _Run(decision, stream, send.key, command, command_id, origin, memory, extra)
+        run = _Run(decision, stream, send.key, command, command_id, origin, memory, extra, more)
         for attempt in range(limits.COMMAND_ATTEMPTS):
             try:
                 return await self._once(run)
@@ -184,7 +187,7 @@ class Execute:
             rows.append(self._memory_row(run.memory, loaded.version + len(events), None, len(events)))
         append = Append(run.stream, drafts, expected, run.origin.tenant, loaded.condition)
         try:
-            (done,) = await self._store.commit(Batch((append,), rows))
+            done, *_ = await self._store.commit(Batch((append, *run.more), rows))
         except BaseException:
             # Also where evolve has changed the cached state in place, against its contract.
             self._states.forget(run.origin.tenant, run.stream)
@@ -239,8 +242,8 @@ class Execute:
             rows.append(self._memory_row(run.memory, version, rejected, 0))
         elif rejected is not None:
             return
-        if rows:
-            await self._store.commit(Batch(rows=rows))
+        if rows or run.more:
+            await self._store.commit(Batch(run.more if rejected is None else (), rows))
 
     def _memory_row(self, memory: "_Memory", version: int, rejected: tuple[str, str, Any] | None, count: int) -> Put:
         try:
@@ -290,6 +293,7 @@ class _Run(NamedTuple):
     origin: Origin
     memory: _Memory | None
     extra: Sequence[RowChange]
+    more: Sequence[Append]
 
 
 def _checked(meta: Meta) -> bytes:

@@ -50,15 +50,16 @@ async def forked(store: Store) -> Fork | None:
     return msgspec.json.decode(row.value, type=Fork) if row else None
 
 
-async def first(store: Store, start: str) -> int:
-    """The position behind which a handler begins that never ran. `start` is what the handler says: "first" or "new".
+async def first(store: Store, start: str, *, process: bool = False) -> int:
+    """The position behind which a handler or process begins that never ran. `start` is what it says: "first" or "new".
 
-    In a fork that is its beginning, so that no effect of the old log happens again.
+    In a fork that is its beginning, so that no effect of the old log happens again. For a process it always is: what
+    came back to it stands in the copied log, and would come back a second time.
     """
     if start == "new":
         return await store.head()
     fork = await forked(store)
-    return fork.position if fork is not None and fork.handlers == "new" else 0
+    return fork.position if fork is not None and (process or fork.handlers == "new") else 0
 
 
 async def cut_at(store: Store, at: int | datetime | None, by: str, told: Callable[[int], None]) -> Cut:

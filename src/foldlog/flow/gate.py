@@ -4,8 +4,8 @@ import heapq
 import logging
 from collections.abc import Hashable, Sequence
 
-from foldlog.flow.attempt import Outcome
 from foldlog.flow.breaker import OPEN, Circuit, Ticket
+from foldlog.flow.effect import Outcome
 from foldlog.flow.inbox import last_line
 from foldlog.flow.page import Lane
 from foldlog.model.clock import Clock

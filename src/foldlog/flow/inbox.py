@@ -39,12 +39,14 @@ class Command(msgspec.Struct, frozen=True):
     name: str
     version: int
     body: msgspec.Raw
+    insist: bool = False
 
 
 class Item(msgspec.Struct, eq=False):
     """One thing to do: the event at `position` (`index` 0), or the command number `index` that it was answered with.
 
-    `due` and the times are microseconds since 1970; `row` is the row's version, 0 while there is none.
+    An event that a process takes for several keys is as many items: those of key number n count from n *
+    `limits.KEY_STRIDE`. `due` and the times are microseconds since 1970; `row` is the row's version, 0 for none.
     """
 
     function: str
@@ -69,6 +71,11 @@ class Item(msgspec.Struct, eq=False):
     partition: int = 0
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Which of a function's items it is."""
+        return self.position, self.index
+
+    @property
     def row_key(self) -> RowKey:
         """Where it stands: items of a partition in order of the log."""
         return RowKey("", f"{self.function}/{self.partition:02d}/{self.position:019d}/{self.index:03d}")
@@ -81,7 +88,7 @@ class Item(msgspec.Struct, eq=False):
     def answered(self, number: int, command: Command) -> "Item":
         """What is to be sent because the event was answered with it."""
         return msgspec.structs.replace(
-            self, index=number, command=command, status=READY, attempts=0, due=0, failed=0, error="", row=0
+            self, index=self.index + number, command=command, status=READY, attempts=0, due=0, failed=0, error="", row=0
         )
 
     def put(self, if_version: int | None = None) -> Put:

@@ -13,8 +13,8 @@ from itertools import takewhile
 from typing import Any
 
 from foldlog.flow import inbox, outbox
-from foldlog.flow.attempt import Effect, Outcome
 from foldlog.flow.breaker import Circuit, Ticket
+from foldlog.flow.effect import Call, Effect, Outcome
 from foldlog.flow.execute import Execute
 from foldlog.flow.gate import Gate
 from foldlog.flow.inbox import Item
@@ -23,11 +23,11 @@ from foldlog.flow.mark import Board, Committer
 from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.partition import partition_of
 from foldlog.flow.subscribe import Progress, either
+from foldlog.flow.timers import Timers
 from foldlog.flow.window import Window
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded
-from foldlog.model.schema import Schemas
-from foldlog.ports.store import RowChange, Store
+from foldlog.ports.store import Put, RowChange, Store
 
 Change = tuple[int, Callable[[], list[RowChange]], int]
 """For the committer: a partition, its changes, about how many bytes they have."""
@@ -42,7 +42,6 @@ class Lanes:
         self,
         store: Store,
         effect: Effect,
-        schemas: Schemas,
         execute: Execute,
         clock: Clock,
         lease: Lease,
@@ -50,10 +49,11 @@ class Lanes:
         circuit: Circuit,
     ) -> None:
         self.store, self.effect, self.lease, self.progress = store, effect, lease, progress
-        self._schemas, self._execute, self._clock = schemas, execute, clock
+        self._execute, self._clock = execute, clock
         self.board = Board(effect.name)
         self.committer = Committer(lease, self.board, self._stored)
         self.window = Window(effect.name, store)
+        self.timers = Timers(store, clock, effect.name) if effect.timed else None
         self.queues: dict[Lane, deque[Item]] = {}
         self.active: dict[Lane, asyncio.Task[None]] = {}
         self.leaving: set[int] = set()  # partitions that are let go: nothing new is begun for them
@@ -66,7 +66,7 @@ class Lanes:
         self._due: list[tuple[int, Lane]] = []
         self._working: dict[Lane, Item] = {}
         self._earlier = asyncio.Event()
-        self._slots = asyncio.Semaphore(effect.handler.concurrency)
+        self._slots = asyncio.Semaphore(effect.concurrency)
 
     @property
     def idle(self) -> bool:
@@ -74,6 +74,7 @@ class Lanes:
         return (
             not (self.active or self._gate.barred)
             and not self.committer.busy
+            and (self.timers is None or self.timers.idle)
             and all(queue[0].status == inbox.DEAD for queue in self.queues.values() if queue)
         )
 
@@ -139,22 +140,27 @@ class Lanes:
             for item in self.queues.pop(lane):
                 self.window.release(item.position)
                 self._pages.forget(item)
-                self.parked -= bool(item.row or item.index)
+                self.parked -= bool(item.row or item.command)
         self.room.set()
 
     async def take_back(self, item: Item) -> None:
         """Do what an operator asked for with a dead letter: try again, or let go."""
         lane = (item.tenant, item.key)
         queue = self.queues.setdefault(lane, deque())
-        twin = next((one for one in queue if (one.position, one.index) == (item.position, item.index)), None)
+        twin = next((one for one in queue if one.place == item.place), None)
         if twin is not None:
             queue.remove(twin)
         else:
             self.parked += 1
         item.operator = False
+        if item.status == inbox.DISCARDED and await outbox.let_go(self.store, self.effect, item):
+            self._unpark()
+            self.start(lane)
+            self._forget(lane)
+            return
         replayed = item.status != inbox.DISCARDED
         if replayed:
-            at = sum(1 for one in queue if (one.position, one.index) < (item.position, item.index))
+            at = sum(1 for one in queue if one.place < item.place)
             busy = bool(queue) and queue[0] is self._working.get(lane)
             queue.insert(max(at, busy), item)
         await self.committer.store(item.partition, lambda: [item.put() if replayed else self._retire(item)])
@@ -255,7 +261,8 @@ class Lanes:
             page = page[: len(events)]
             number = max([place.item.attempts for place in page]) + 1
             fence = max([self.lease.fence(place.item.partition) for place in page])
-            found = await self.effect.attempt(events, number, fence, self._clock)
+            call = Call(events, [place.item for place in page], number, fence, self._clock, self.store)
+            found = await self.effect.attempt(call)
         finally:
             self._gate.end(ticket, [place.lane for place in page], found)
             self._admit()
@@ -284,6 +291,10 @@ class Lanes:
             await self.committer.store(*changes[0])
         elif changes:
             await asyncio.gather(*[self.committer.ask(*change) for change in changes])
+        if self.timers is not None:
+            for place, outcome in zip(page, outcomes, strict=True):
+                if outcome.rings:
+                    self.timers.note(place.item.partition, outcome.rings)
 
     def _done(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any]) -> Change | None:
         self.progress.done += 1
@@ -296,22 +307,24 @@ class Lanes:
         for follower in reversed(followers):
             queue.insert(at, follower)
         self.parked += len(followers)
-        if not (followers or item.row):
+        if not (followers or item.row or outcome.rows):
             self._finish(item, plain=True)
             self.committer.touch()
             return None
 
         def changes() -> list[RowChange]:
-            puts: list[RowChange] = [follower.put() for follower in followers]
+            puts: list[RowChange] = [*outcome.rows, *[follower.put() for follower in followers]]
             if item.row:
                 return [*puts, self._retire(item)]
             self._finish(item, plain=True)
             return puts
 
-        return item.partition, changes, sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
+        weight = sum(len(bytes(command.body)) + _ENVELOPE for command in outcome.commands)
+        weight += sum(len(row.value) for row in outcome.rows if isinstance(row, Put))
+        return item.partition, changes, weight
 
     async def _send(self, queue: deque[Item], item: Item) -> None:
-        outcome = await outbox.send(self.store, self._schemas, self._execute, item)
+        outcome = await outbox.send(self.store, self.effect, self._execute, item)
         if outcome is None:
             return
         self.progress.retried += item.attempts > 0
@@ -322,11 +335,11 @@ class Lanes:
         self._unpark()
 
     def _failed(self, queue: deque[Item], item: Item, outcome: Outcome, event: Recorded[Any] | None = None) -> Change:
-        handler, now = self.effect.handler, self._clock.now()
+        effect, now = self.effect, self._clock.now()
         self.progress.failed += 1
         item.attempts += 1
         item.failed, item.error = now, outcome.error
-        pause = handler.retry.pause(item.attempts, random.random())
+        pause = effect.retry.pause(item.attempts, random.random())
         if outcome.never or pause is None:
             item.status = inbox.DEAD
             self._pages.forget(item)
@@ -337,7 +350,7 @@ class Lanes:
         fresh = not item.row
         self.parked += fresh
         dead = item.status == inbox.DEAD
-        if dead and handler.after_dead == "go on":
+        if dead and effect.after_dead == "go on":
             queue.remove(item)
             self._unpark()
         item.report()
@@ -361,14 +374,14 @@ class Lanes:
     def _finish(self, item: Item, *, plain: bool) -> None:
         self.window.release(item.position)
         if (marks := self.board.parts.get(item.partition)) is not None:
-            marks.finish(item.position, plain=plain)
+            marks.finish(item.place, plain=plain)
         self.room.set()
 
     def _retire(self, item: Item) -> RowChange:
         self._unpark()
-        if item.index == 0 and item.position > self.lease.position(item.partition):
+        if item.command is None and item.position > self.lease.position(item.partition):
             item.status = inbox.DONE
-            self.board.parts[item.partition].written.add(item.position)
+            self.board.parts[item.partition].written.add(item.place)
             return item.put()
         return item.delete()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from foldlog import limits
@@ -14,57 +14,72 @@ _NOBODY = -1
 Answer = tuple[int, Callable[[], list[RowChange]], int, asyncio.Future[None]]
 
 
+Place = tuple[int, int]
+"""An event's position, and the index of the item that it is: several where it is worked off for several keys."""
+_WHOLE = 2**31  # behind every index
+
+
 class Marks:
     """Which of a partition's events above its checkpoint are done: as long as none is missing below, the checkpoint
     says it all. `cursor` is up to where its events were read, `known` are those above it that have a row."""
 
     def __init__(self, function: str, position: int, partition: int = 0) -> None:
         self._function, self._partition = function, partition
-        self.cursor = position
-        self.known: set[int] = set()
-        self.written: set[int] = set()
+        self.cursor: Place = position, _WHOLE
+        self.known: set[Place] = set()
+        self.written: set[Place] = set()
         self.touched = False
-        self._open: deque[int] = deque()
-        self._finished: set[int] = set()
-        self._plain: list[int] = []
+        self._open: deque[Place] = deque()
+        self._finished: set[Place] = set()
+        self._plain: list[Place] = []
 
-    def open(self, position: int) -> None:
-        """An event is in flight; positions rise."""
-        self.cursor = position
-        self._open.append(position)
+    def open(self, place: Place) -> None:
+        """An event is in flight; places rise."""
+        self.cursor = place
+        self._open.append(place)
+
+    def whole(self, position: int) -> None:
+        """Events were read up to here, each for all of its keys."""
+        self.cursor = max(self.cursor, (position, _WHOLE))
 
     def opened(self) -> int:
         """How many are in flight, counting those that are done behind one that is not."""
         return len(self._open)
 
-    def finish(self, position: int, *, plain: bool) -> None:
+    def finish(self, place: Place, *, plain: bool) -> None:
         """An event is done; `plain` where it has no row of its own."""
         self.touched = True
-        self._finished.add(position)
+        self._finished.add(place)
         if plain:
-            self._plain.append(position)
+            self._plain.append(place)
 
     def low(self) -> int:
         """The position up to which everything is done or has a row."""
         while self._open and self._open[0] in self._finished:
             self._finished.discard(self._open.popleft())
-        return self._open[0] - 1 if self._open else self.cursor
+        return self._open[0][0] - 1 if self._open else self.read_to()
 
-    def settle(self, changes: dict[RowKey, RowChange]) -> int:
+    def read_to(self) -> int:
+        """The position up to which its events were read, for every key."""
+        position, index = self.cursor
+        return position if index == _WHOLE else position - 1
+
+    def settle(self, changes: "Changes") -> int:
         """Add the marks to write and to clear to `changes`; returns the new checkpoint."""
         low = self.low()
         self.touched = False
         plain, self._plain = self._plain, []
-        for position in plain:
-            if position > low:
-                mark = Item(self._function, position, 0, "", status=DONE, partition=self._partition)
-                changes[mark.row_key] = mark.put()
-                self.written.add(position)
-        for position in [one for one in self.written if one <= low]:
-            mark = Item(self._function, position, 0, "", partition=self._partition)
-            changes[mark.row_key] = mark.delete()
-            self.written.discard(position)
+        for place in plain:
+            if place[0] > low:
+                _add(changes, self._mark(place).put())
+                self.written.add(place)
+        for place in [one for one in self.written if one[0] <= low]:
+            _add(changes, self._mark(place).delete())
+            self.written.discard(place)
         return low
+
+    def _mark(self, place: Place) -> Item:
+        return Item(self._function, *place, "", status=DONE, partition=self._partition)
 
 
 class Board:
@@ -83,25 +98,32 @@ class Board:
         """How many events are in flight in all partitions."""
         return sum(marks.opened() for marks in self.parts.values())
 
-    def takes(self, partition: int, position: int) -> bool:
+    def takes(self, partition: int, place: Place) -> bool:
         """Whether an event that was read is to be done now: held here, not read before, and without a row."""
         marks = self.parts.get(partition)
-        if marks is None or position <= marks.cursor:
+        if marks is None or place <= marks.cursor:
             return False
-        if position in marks.known:
-            marks.known.discard(position)
-            marks.cursor = position
+        if place in marks.known:
+            marks.known.discard(place)
+            marks.cursor = place
             return False
         return True
+
+    def whole(self, partitions: Iterable[int], position: int) -> None:
+        """An event was taken for all of its keys in these partitions."""
+        for number in partitions:
+            marks = self.parts.get(number)
+            if marks is not None and marks.cursor[0] == position:
+                marks.whole(position)
 
     def read(self, upto: int) -> None:
         """Every partition's events were read up to here."""
         for marks in self.parts.values():
-            marks.cursor = max(marks.cursor, upto)
+            marks.whole(upto)
 
     def cursor(self) -> int:
         """Up to where the events of every partition were read."""
-        return min((marks.cursor for marks in self.parts.values()), default=0)
+        return min((marks.read_to() for marks in self.parts.values()), default=0)
 
     def low(self) -> int:
         """The position up to which everything of every partition is done or has a row."""
@@ -112,12 +134,20 @@ class Board:
         return {number: marks.low() for number, marks in self.parts.items()}
 
 
+Changes = dict[tuple[str, RowKey], RowChange]
+
+
+def _add(changes: Changes, change: RowChange) -> None:
+    """A row's last change is the one that counts."""
+    changes[change.table.name, change.key] = change
+
+
 class Committer:
     """Writes whatever has come together since its last commit. `stored` is called after each."""
 
     def __init__(self, lease: Lease, board: Board, stored: Callable[[], None]) -> None:
         self._lease, self._board, self._stored = lease, board, stored
-        self._changes: dict[RowKey, tuple[int, RowChange]] = {}
+        self._changes: dict[tuple[str, RowKey], tuple[int, RowChange]] = {}
         self._answers: deque[Answer] = deque()
         self._dirty = asyncio.Event()
         self._flushing = self._closed = self._ended = False
@@ -133,7 +163,7 @@ class Committer:
 
     def add(self, partition: int, change: RowChange) -> None:
         """Store a partition's change, with what was finished before it; nobody waits for it."""
-        self._changes[change.key] = partition, change
+        self._changes[change.table.name, change.key] = partition, change
         self._dirty.set()
 
     async def store(self, partition: int, changes: Callable[[], list[RowChange]], weight: int = 0) -> None:
@@ -204,10 +234,10 @@ class Committer:
             if not future.done():
                 future.set_result(None)
 
-    def _gather(self) -> tuple[dict[RowKey, RowChange], set[int], list[asyncio.Future[None]]]:
+    def _gather(self) -> tuple[Changes, set[int], list[asyncio.Future[None]]]:
         held, added = self._board.parts, self._changes
         self._changes = {}
-        changes = {key: change for key, (number, change) in added.items() if number in held}
+        changes: Changes = {key: change for key, (number, change) in added.items() if number in held}
         written = {number for number, _ in added.values() if number in held}
         waiting: list[asyncio.Future[None]] = []
         room = limits.BATCH_BYTES // 2
@@ -217,7 +247,8 @@ class Committer:
                 future.cancel()  # let go in the meantime: its next owner does it again
                 continue
             room -= weight
-            changes.update((change.key, change) for change in answer())
+            for change in answer():
+                _add(changes, change)
             waiting.append(future)
             if number != _NOBODY:
                 written.add(number)

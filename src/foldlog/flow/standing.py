@@ -12,7 +12,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import Corrupt, Undecodable
 from foldlog.flow import inbox
-from foldlog.flow.attempt import Effect
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import first
 from foldlog.flow.lease import Checkpoint, checkpoints
 from foldlog.flow.members import Member, Vitals, members
@@ -95,7 +95,9 @@ async def _lag(store: Store, function: View | Effect, held: Mapping[int, Checkpo
     identity = store.identity
     if any((one.log, one.epoch) != (identity.log, identity.epoch) for one in held.values()):
         return None  # of another log: its positions mean nothing here
-    begin = await first(store, function.handler.start) if isinstance(function, Effect) and not held else 0
+    begin = 0
+    if isinstance(function, Effect) and not held:
+        begin = await first(store, function.start, process=function.timed)
     passed = [held[number].position if number in held else begin for number in ALL]
     after, looked, behind, oldest = min(passed), 0, 0, now
     while True:
@@ -115,7 +117,7 @@ def _places(function: View | Effect, event: Recorded[Any]) -> Sequence[int]:
     """The partitions that an event concerns, also where its key cannot be told: as `Deliver` and `Project` say."""
     try:
         if isinstance(function, Effect):
-            return [partition_of(event.tenant, function.own_key(event))]
+            return [partition_of(event.tenant, key) for key in function.own_keys(event)]
         data = None if function.projection.key is None or function.by_envelope else event.data
         return [partition_of(*row) for row in function.keys(event, data)]
     except Exception as error:

@@ -6,7 +6,8 @@ that match.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import NotFound
 from foldlog.flow import inbox
-from foldlog.flow.attempt import Effect
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import Fork, forked
 from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Checkpoint, all_checkpoints, checkpoint_key, function_of
@@ -214,15 +215,25 @@ def _answers(found: Found, functions: Sequence[str]) -> dict[str, tuple[str, int
     known: dict[str, tuple[str, int]] = {}
     for cause in found.values():
         wanted = commands.get(cause.id, set())
-        for number in range(1, limits.SENDS + 1):
+        for function, number in chain(_numbered(functions, 1), _of_more_keys(functions)):
             if not wanted:
                 break
-            for function in functions:
-                command = event_id(cause.tenant, function, cause.id, number)
-                if command in wanted:
-                    known[command] = function, number
-                    wanted = wanted - {command}
+            command = event_id(cause.tenant, function, cause.id, number)
+            if command in wanted:
+                known[command] = function, number % limits.KEY_STRIDE
+                wanted = wanted - {command}
     return known
+
+
+def _numbered(functions: Sequence[str], first: int) -> Iterator[tuple[str, int]]:
+    return ((function, number) for number in range(first, first + limits.SENDS) for function in functions)
+
+
+def _of_more_keys(functions: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """What a process answered to an event for its second key, its third and so on."""
+    processes = [one for one in functions if one.startswith("process.")]
+    for key in range(1, limits.INSTANCES):
+        yield from _numbered(processes, key * limits.KEY_STRIDE + 1)
 
 
 class _States:
@@ -235,7 +246,7 @@ class _States:
     def of(self, event: Recorded[Any], items: Sequence[Item]) -> list[Reaction]:
         """One for each function that takes the event or has a row for it, and for each command that is still open."""
         rows = [_reaction(item) for item in items]
-        told = {item.function for item in items if item.index == 0}
+        told = {item.function for item in items if item.command is None}
         plain = [
             Reaction(function.name, self._passed(function, event))
             for function in self._functions
@@ -246,7 +257,8 @@ class _States:
     def _passed(self, function: View | Effect, event: Recorded[Any]) -> str:
         fork, position = self._fork, event.position
         handles = isinstance(function, Effect)
-        if handles and fork is not None and fork.handlers == "new" and position <= fork.position:
+        timed = isinstance(function, Effect) and function.timed
+        if handles and fork is not None and (timed or fork.handlers == "new") and position <= fork.position:
             return "before the fork"
         held = [self._held.get(checkpoint_key(function.name, place).key) for place in _places(function, event)]
         if not all(held):
@@ -257,7 +269,7 @@ class _States:
 def _places(function: View | Effect, event: Recorded[Any]) -> Iterable[int]:
     """The partitions of a function that an event belongs to."""
     if isinstance(function, Effect):
-        return {partition_of(event.tenant, function.key(event))}
+        return {partition_of(event.tenant, key) for key in function.keys(event)}
     try:
         keys = function.keys(event, None if function.projection.key is None else event.data)
     except Exception:  # its key cannot be told: the letter stands in one defined partition

@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Protocol
 
+from foldlog import limits
+
 
 class Clock(Protocol):
     """Microseconds since 1970 in UTC, and a way to wait."""
@@ -15,6 +17,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return when `seconds` of this clock have passed."""
+
+    async def until(self, moment: int) -> None:
+        """Return when the clock says `moment` or later. Unlike `sleep` it moves no clock that a test holds."""
 
 
 class Ids(Protocol):
@@ -32,6 +37,10 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def until(self, moment: int) -> None:
+        while (left := (moment - self.now()) / 1e6) > 0:  # noqa: ASYNC110 - the time of day has no event to wait for
+            await asyncio.sleep(min(left, limits.CLOCK_LOOK))
 
 
 class TimeOrderedIds:

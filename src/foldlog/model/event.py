@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 from foldlog import limits
-from foldlog.errors import Invalid, Misconfigured
+from foldlog.errors import Invalid, Misconfigured, Rejected
 from foldlog.model.stream import check_name
 
 T = TypeVar("T")
@@ -22,6 +22,15 @@ class Stored(NamedTuple):
     name: str
     version: int
     tags: tuple[str, ...] = ()
+
+
+OWN = "foldlog."
+"""What the stored names of Foldlog's own events begin with."""
+ACCEPTED, REJECTED, CANCELLED, TIMED_OUT = (
+    Stored("event", f"{OWN}{one}", 1) for one in ("accepted", "rejected", "cancelled", "timed-out")
+)
+ANSWERS = frozenset(one.name for one in (ACCEPTED, REJECTED, CANCELLED))
+"""What comes back to a process without a timer."""
 
 
 @dataclass_transform(frozen_default=True)
@@ -50,6 +59,8 @@ def _decorator(kind: str, name: str, version: int, tags: tuple[str, ...]) -> Cal
         stored = Stored(kind, check_name(name), version, tuple(tags))
     except Invalid as error:
         raise Misconfigured(error.message) from error
+    if name.startswith(OWN):
+        raise Misconfigured(f"{kind} {name!r}: names that begin with {OWN!r} are Foldlog's own")
     if type(version) is not int or not 1 <= version < 2**31:
         raise Misconfigured(f"{kind} {name!r}: the version is a whole number from 1, not {version!r}")
     if isinstance(tags, str) or len(stored.tags) > limits.TAGS or len(set(stored.tags)) != len(stored.tags):
@@ -84,6 +95,8 @@ def _frozen(cls: type[T], kind: str) -> type[T]:
 
 def stored(cls: object) -> Stored | None:
     """What `@event` or `@command` wrote on this very class (a subclass does not inherit it), or None."""
+    if cls is Rejected:  # as a process hears of it
+        return REJECTED
     found = cls.__dict__.get("__foldlog__") if isinstance(cls, type) else None
     return found if isinstance(found, Stored) else None
 

@@ -41,7 +41,7 @@ _EMPTY = ((list, "[]"), (tuple, "[]"), (set, "[]"), (frozenset, "[]"), (dict, "{
 
 
 def form_of(cls: type, mark: Stored) -> Form:
-    """The form of an event or command class. Errors: `Misconfigured` for a type that has no form."""
+    """The form of an event, command or (boxed) state. Errors: `Misconfigured` for a type that has no form."""
     table = _Table(f"{mark.kind} {mark.name!r}")
     table.named(shape_of(cls))
     return Form(dict(table.types), mark.tags)

@@ -20,14 +20,15 @@ FILE = "foldlog.lock.json"
 """The usual name of the file, beside the app."""
 FORMAT = 1
 _ABOUT = "Every event and command shape ever shipped. Written by `foldlog schema APP lock`; commit it with the code."
-_SECTIONS = {"event": "events", "command": "commands"}
+_SECTIONS = {"event": "events", "command": "commands", "state": "states"}
+_ALWAYS = ("events", "commands")
 _MERGE = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})( |\r?$)", re.MULTILINE)
 _NEWER = "2147483648"  # versions stay below
 _FORM_KEYS = {"array", "classes", "closed", "fields", "given_up", "omits", "tag", "tags"}
 
 
 class Key(NamedTuple):
-    """What a shape is kept under: "event" or "command", stored name, version."""
+    """What a shape is kept under: "event", "command" or (of a process) "state", stored name, version."""
 
     kind: str
     name: str
@@ -91,7 +92,8 @@ def write_history(history: History) -> bytes:
     for key in sorted(history.kept):
         versions = sections[_SECTIONS[key.kind]].setdefault(key.name, {})
         versions[str(key.version)] = [_form_json(one) for one in history.kept[key]]
-    content = json.dumps({"about": _ABOUT, "format": FORMAT, **sections}, indent=2).encode() + b"\n"
+    shown = {name: found for name, found in sections.items() if found or name in _ALWAYS}
+    content = json.dumps({"about": _ABOUT, "format": FORMAT, **shown}, indent=2).encode() + b"\n"
     if read_history(content) != history:
         raise AssertionError("a lock file that would not be read as it was written")
     return content

@@ -197,24 +197,26 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Send:
-    """A command addressed to one decider's entity; what a handler returns to make something else happen.
+    """A command addressed to one decider's entity; what a handler or a process returns to make something else happen.
 
-    `decider` is the Decider or its category, `key` the stream's key.
+    `decider` is the Decider or its category, `key` the stream's key. With `insist` a refusal counts as a failed
+    attempt: it is tried again by the part's schedule, then kept as a dead letter; else a refusal is final.
     """
 
-    __slots__ = ("command", "decider", "key")
+    __slots__ = ("command", "decider", "insist", "key")
 
-    def __init__(self, decider: Any, key: str, command: Any) -> None:
+    def __init__(self, decider: Any, key: str, command: Any, *, insist: bool = False) -> None:
         self.decider: str = decider if isinstance(decider, str) else decider.category
-        self.key, self.command = key, command
+        self.key, self.command, self.insist = key, command, insist
 
     def __repr__(self) -> str:
-        return f"Send({self.decider!r}, {self.key!r}, {self.command!r})"
+        return f"Send({self.decider!r}, {self.key!r}, {self.command!r}{', insist=True' if self.insist else ''})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Send):
             return NotImplemented
-        return (self.decider, self.key, self.command) == (other.decider, other.key, other.command)
+        mine = self.decider, self.key, self.command, self.insist
+        return mine == (other.decider, other.key, other.command, other.insist)
 
     def __hash__(self) -> int:
         return hash((self.decider, self.key))

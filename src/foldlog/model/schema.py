@@ -1,25 +1,28 @@
 """Stored names to types: one class a name, and chains of upcasts from every older version to it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Union, get_args
 
 import msgspec
 
-from foldlog.errors import Invalid, Misconfigured, Undecodable
+from foldlog.errors import Invalid, Misconfigured, Rejected, Undecodable
+from foldlog.model.answer import AnswerCodec
 from foldlog.model.codec import Codec
-from foldlog.model.event import Stored, stored, tags_of
+from foldlog.model.event import OWN, Stored, stored, tags_of
 from foldlog.model.message import Kind
+from foldlog.model.process import Accepted
 from foldlog.model.stream import check_name
 
 Version = tuple[str, int]
+EVENT, COMMAND, STATE = "event", "command", "state"
 
 
 class Upcast:
     """One step from an old shape to a newer one: `change(old) -> new`, on the JSON object of the body.
 
     It leads from (`name`, `version`) to the next version, or to `to`, another (name, version), where an event was
-    renamed. Commands take the same steps, since retries and dead letters keep them. Chains are checked when the app
-    starts. `change` is pure and gets a dict of its own.
+    renamed. Commands take the same steps, since retries and dead letters keep them, and so do the states of a process,
+    under the process's name. Chains are checked when the app starts. `change` is pure and gets a dict of its own.
     """
 
     __slots__ = ("change", "source", "target")
@@ -42,18 +45,43 @@ class Upcast:
         return f"Upcast({self.source[0]} {self.source[1]} -> {self.target[0]} {self.target[1]})"
 
 
-class Schemas:
-    """The event and command types of one app, with the codec of each."""
+class State(NamedTuple):
+    """The state of a process: the process's name, the version of the state's shape, its type (None, which stands for no
+    instance, may be in it), and how many bytes it may have."""
 
-    def __init__(self, events: Iterable[type], commands: Iterable[type], upcasts: Iterable[Upcast]) -> None:
-        self._codecs: dict[type, tuple[Stored, Codec[Any]]] = {}
+    name: str
+    version: int
+    type: Any
+    most: int
+
+
+Coder = Codec[Any] | AnswerCodec
+
+
+class Schemas:
+    """The event and command types of one app, and the states of its processes, with the codec of each."""
+
+    def __init__(
+        self,
+        events: Iterable[type],
+        commands: Iterable[type],
+        upcasts: Iterable[Upcast],
+        states: Iterable[State] = (),
+    ) -> None:
+        self._codecs: dict[type, tuple[Stored, Coder]] = {}
         self._categories: dict[str, set[str]] = {}
         self._events = self._by_name(events)
         self._commands = self._by_name(commands)
-        newest = {name: mark.version for name, (_, mark) in self._events.items()}
-        newest_commands = {name: mark.version for name, (_, mark) in self._commands.items()}
-        self._steps, self._command_steps = _steps(upcasts, newest, newest_commands)
-        self._command_decoders: dict[Version, Callable[[bytes], Any]] = {}
+        self._states: dict[str, tuple[State, Codec[Any]]] = {
+            one.name: (one, Codec(one.type | None, f"state of {one.name!r}", one.most)) for one in states
+        }
+        newest = {
+            kind: {name: mark.version for name, (_, mark) in listed.items()}
+            for kind, listed in ((EVENT, self._events), (COMMAND, self._commands))
+        }
+        newest[STATE] = {name: one.version for name, (one, _) in self._states.items()}
+        self._steps, self._command_steps, self._state_steps = _steps(upcasts, newest)
+        self._stored_decoders: dict[tuple[str, str, int], Callable[[bytes], Any]] = {}
 
     def kind(self, category: str, type: str, schema: int, encoding: str) -> Kind:
         """A Kind that decodes: the factory that engines are given."""
@@ -97,10 +125,22 @@ class Schemas:
 
     def decode_command(self, name: str, version: int, body: bytes) -> Any:
         """A command that Foldlog stored, upcast to the newest version. Errors: `Undecodable`."""
-        decode = self._command_decoders.get((name, version))
+        decode = self._stored_decoders.get((COMMAND, name, version))
         if decode is None:
-            decode = _reader("command", name, version, self._commands, self._command_steps, self._codecs)
-            self._command_decoders[name, version] = decode
+            decode = self._reader(COMMAND, name, version)
+            self._stored_decoders[COMMAND, name, version] = decode
+        return decode(body)
+
+    def encode_state(self, name: str, value: Any) -> bytes:
+        """A process's state as it is stored. Errors: `Invalid`, `TooLarge`."""
+        return self._states[name][1].encode(value)[0]
+
+    def decode_state(self, name: str, version: int, body: bytes) -> Any:
+        """A stored state, upcast to the newest version. Errors: `Undecodable`."""
+        decode = self._stored_decoders.get((STATE, name, version))
+        if decode is None:
+            decode = self._reader(STATE, name, version)
+            self._stored_decoders[STATE, name, version] = decode
         return decode(body)
 
     def command_from_outside(self, name: str, data: bytes | str) -> Any:
@@ -119,15 +159,36 @@ class Schemas:
         """The stored names of all listed commands."""
         return tuple(sorted(self._commands))
 
-    def types(self) -> list[tuple[Stored, type]]:
-        """Every listed event and command: what it says of itself, and its class."""
-        return [(mark, cls) for cls, (mark, _) in self._codecs.items()]
+    def types(self) -> list[tuple[Stored, Any]]:
+        """Every listed event and command, and every process's state: what it is stored as, and its class."""
+        listed: list[tuple[Stored, Any]] = [(mark, cls) for cls, (mark, _) in self._codecs.items()]
+        states = [(Stored(STATE, one.name, one.version), _boxed(one)) for one, _ in self._states.values()]
+        return [one for one in listed if not one[0].name.startswith(OWN)] + states
 
     def leads(self, kind: str, name: str, version: int) -> Version | None:
-        """The listed (name, version) that upcasts turn this version of an "event" or "command" into; None for none."""
-        steps, known = (self._steps, self._events) if kind == "event" else (self._command_steps, self._commands)
+        """The listed (name, version) that upcasts turn this version of an "event", "command" or "state" into; None for
+        none."""
+        known, steps = self._known(kind)
         end = _chain((name, version), steps)[1]
-        return end if end[0] in known and known[end[0]][1].version == end[1] else None
+        return end if end[0] in known and known[end[0]][0] == end[1] else None
+
+    def _known(self, kind: str) -> tuple[dict[str, tuple[int, Coder]], Mapping[Version, Upcast]]:
+        """By stored name the newest version of a kind, and its codec; and the steps that lead there."""
+        if kind == STATE:
+            states = {name: (one.version, codec) for name, (one, codec) in self._states.items()}
+            return dict(states), self._state_steps
+        of, steps = (self._events, self._steps) if kind == EVENT else (self._commands, self._command_steps)
+        return {name: (mark.version, self._codecs[cls][1]) for name, (cls, mark) in of.items()}, steps
+
+    def _reader(self, kind: str, name: str, version: int) -> Callable[[bytes], Any]:
+        known, steps = self._known(kind)
+        chain, end = _chain((name, version), steps)
+        if end[0] not in known:
+            return _refuse(f"{kind} {name!r} version {version} is not known to this app: no listed part names its type")
+        newest, codec = known[end[0]]
+        if end[1] != newest:
+            return _refuse(f"{kind} {name!r} has version {version}; this code knows version {newest}")
+        return _upcasting(codec, chain) if chain else codec.decode
 
     def _mark(self, cls: type) -> Stored:
         return self._codecs[cls][0]
@@ -144,31 +205,25 @@ class Schemas:
                     f"{mark.kind} {mark.name!r} is the stored name of two classes: {_place(other)} and {_place(cls)}"
                 )
             found[mark.name] = cls, mark
-            self._codecs[cls] = mark, Codec(cls, f"{mark.kind} {mark.name!r}")
+            self._codecs[cls] = mark, self._coder(cls, mark)
         return found
+
+    def _coder(self, cls: type, mark: Stored) -> Coder:
+        if cls in (Accepted, Rejected):
+            return AnswerCodec(cls, self.encode, self.decode_command)
+        return Codec(cls, f"{mark.kind} {mark.name!r}")
 
     def _decoder(self, name: str, version: int, encoding: str) -> Callable[[bytes], Any]:
         if encoding != "json":
             return _refuse(f"bodies in encoding {encoding!r} cannot be read by this version of foldlog")
-        return _reader("event", name, version, self._events, self._steps, self._codecs)
+        return self._reader(EVENT, name, version)
 
 
-def _reader(
-    kind: str,
-    name: str,
-    version: int,
-    listed: Mapping[str, tuple[type, Stored]],
-    steps: Mapping[Version, Upcast],
-    codecs: Mapping[type, tuple[Stored, Codec[Any]]],
-) -> Callable[[bytes], Any]:
-    chain, end = _chain((name, version), steps)
-    known = listed.get(end[0])
-    if known is None:
-        return _refuse(f"{kind} {name!r} version {version} is not known to this app: no listed part names its type")
-    if end[1] != known[1].version:
-        return _refuse(f"{kind} {name!r} has version {version}; this code knows version {known[1].version}")
-    codec = codecs[known[0]][1]
-    return _upcasting(codec, chain) if chain else codec.decode
+def _boxed(state: State) -> type:
+    """A class with a stored state in it: a state may be of any type that can be stored, and shapes are of classes."""
+    kinds = [one for one in get_args(state.type) if one is not type(None)]
+    several = type(None) in get_args(state.type) and kinds
+    return msgspec.defstruct("State", [("state", Union[tuple(kinds)] if several else state.type)], frozen=True)  # noqa: UP007 - of a list
 
 
 def _chain(start: Version, steps: Mapping[Version, Upcast]) -> tuple[list[Upcast], Version]:
@@ -181,32 +236,34 @@ def _chain(start: Version, steps: Mapping[Version, Upcast]) -> tuple[list[Upcast
     return chain, here
 
 
-def _steps(
-    upcasts: Iterable[Upcast], events: Mapping[str, int], commands: Mapping[str, int]
-) -> tuple[dict[Version, Upcast], dict[Version, Upcast]]:
-    """The steps of events and those of commands: where its chain ends says which one an upcast is for."""
+def _steps(upcasts: Iterable[Upcast], newest: Mapping[str, Mapping[str, int]]) -> list[dict[Version, Upcast]]:
+    """The steps of events, of commands and of states: where its chain ends says what an upcast is for."""
     steps: dict[Version, Upcast] = {}
     for step in upcasts:
         if step.source in steps:
             raise Misconfigured(f"two upcasts start at {step.source[0]!r} version {step.source[1]}")
         steps[step.source] = step
-    of_events: dict[Version, Upcast] = {}
-    of_commands: dict[Version, Upcast] = {}
+    found: dict[str, dict[Version, Upcast]] = {kind: {} for kind in newest}
     for step in steps.values():
         name, version = _end(step, steps)
-        if name in events and name in commands:
+        kinds = [kind for kind, versions in newest.items() if name in versions]
+        if len(kinds) > 1:
             raise Misconfigured(
-                f"{step} leads to {name!r}, which is the stored name of an event and of a command: give one of them "
-                "another name"
+                f"{step} leads to {name!r}, which is the stored name of {_article(kinds[0])} and of "
+                f"{_article(kinds[1])}: give one of them another name"
             )
-        if version not in (events.get(name), commands.get(name)):
+        if not kinds or newest[kinds[0]][name] != version:
             raise Misconfigured(
                 f"{step} leads to {name!r} version {version}, which is no listed event's version, and no command's"
             )
-        (of_events if name in events else of_commands)[step.source] = step
-    _check_complete("event", events, of_events)
-    _check_complete("command", commands, of_commands)
-    return of_events, of_commands
+        found[kinds[0]][step.source] = step
+    for kind, versions in newest.items():
+        _check_complete(kind, versions, found[kind])
+    return list(found.values())
+
+
+def _article(kind: str) -> str:
+    return {EVENT: "an event", COMMAND: "a command"}.get(kind, "a process")
 
 
 def _end(step: Upcast, steps: Mapping[Version, Upcast]) -> Version:
@@ -236,7 +293,7 @@ def _refuse(why: str) -> Callable[[bytes], Any]:
     return decode
 
 
-def _upcasting(codec: Codec[Any], chain: list[Upcast]) -> Callable[[bytes], Any]:
+def _upcasting(codec: Coder, chain: list[Upcast]) -> Callable[[bytes], Any]:
     raw = msgspec.json.Decoder(dict[str, Any]).decode
     encode = msgspec.json.Encoder().encode
 

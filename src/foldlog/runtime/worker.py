@@ -1,4 +1,4 @@
-"""Runs every function of a system in this process: holds its share of partitions, follows the log, stops."""
+"""Runs every function and schedule of a system in this process: holds its share of partitions, follows, stops."""
 
 import asyncio
 import logging
@@ -7,9 +7,9 @@ import random
 from foldlog import limits
 from foldlog.errors import Conflict, FoldlogError, Unavailable
 from foldlog.flow import inbox
-from foldlog.flow.attempt import Effect
 from foldlog.flow.breaker import Circuit
 from foldlog.flow.deliver import Deliver
+from foldlog.flow.effect import Effect
 from foldlog.flow.fork import first
 from foldlog.flow.lanes import Lanes
 from foldlog.flow.lease import Lease, checkpoints
@@ -17,7 +17,9 @@ from foldlog.flow.members import Members, Vitals
 from foldlog.flow.partition import ALL, Plan, plan
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
+from foldlog.flow.recur import Recur
 from foldlog.flow.subscribe import Progress, follow
+from foldlog.flow.timers import next_due
 from foldlog.flow.view import View
 from foldlog.system import Function, System
 
@@ -33,7 +35,7 @@ class Runner:
 
     def __init__(self, system: System, function: Function, members: Members) -> None:
         self.function = function
-        breaker = function.handler.breaker if isinstance(function, Effect) else None
+        breaker = function.breaker if isinstance(function, Effect) else None
         self.circuit = Circuit(breaker, system.clock)
         self.progress = Progress()
         self.failure: BaseException | None = None
@@ -82,6 +84,10 @@ class Runner:
         found = await checkpoints(store, name)
         if any(number not in found or found[number].position < head for number in others):
             return False
+        if isinstance(self.function, Effect) and self.function.timed:
+            now = self._system.clock.now()
+            if any([await next_due(store, name, number) <= now for number in others]):
+                return False
         heads: dict[tuple[str, str], inbox.Item] = {}
         async for item in inbox.items(store, name, others):
             if item.operator:
@@ -140,7 +146,6 @@ class Runner:
                 Lanes(
                     system.store,
                     function,
-                    system.schemas,
                     system.execute,
                     system.clock,
                     self._lease,
@@ -203,7 +208,9 @@ class Runner:
 
     async def _first(self) -> int:
         function = self.function
-        return await first(self._system.store, function.handler.start) if isinstance(function, Effect) else 0
+        if not isinstance(function, Effect):
+            return 0
+        return await first(self._system.store, function.start, process=function.timed)
 
     async def _fail(self, failure: BaseException) -> None:
         self.failure = failure
@@ -231,6 +238,7 @@ class Worker:
             system.store, system.clock, system.owner, names, system.lease, lambda name: self.runners[name].vitals()
         )
         self.runners = {function.name: Runner(system, function, self._members) for function in system.functions()}
+        self.schedules = [Recur(system.store, system.clock, system.execute, one) for one in system.schedules.values()]
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._beating: asyncio.Task[None] | None = None
@@ -239,13 +247,14 @@ class Worker:
         """Start every function."""
         if self.runners:
             self._beating = asyncio.create_task(self._members.keep(self._stop))
-        self._tasks = [asyncio.create_task(runner.run(self._stop)) for runner in self.runners.values()]
+        works: list[Runner | Recur] = [*self.runners.values(), *self.schedules]
+        self._tasks = [asyncio.create_task(work.run(self._stop)) for work in works]
 
     async def stop(self) -> None:
         """Let running attempts finish (at most `limits.STOP` seconds), mark what is done, give the leases back."""
         self._stop.set()
-        if self._beating is not None:
-            await asyncio.gather(self._beating, *self._tasks, return_exceptions=True)
+        beating = [self._beating] if self._beating else []
+        await asyncio.gather(*beating, *self._tasks, return_exceptions=True)
         self._tasks = []
 
     async def settle(self, system: System, timeout: float) -> None:
@@ -256,6 +265,10 @@ class Worker:
                 while True:
                     head = await store.head()
                     waited = False
+                    for schedule in self.schedules:
+                        while not schedule.settled():
+                            waited = True
+                            await schedule.progress.change()
                     for runner in self.runners.values():
                         while not runner.settled(head):
                             waited = True

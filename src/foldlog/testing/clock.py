@@ -17,7 +17,8 @@ _Sleeper = tuple[int, int, "asyncio.Future[None]"]
 class FakeClock:
     """A clock that stands still until somebody sleeps: then it jumps to the earliest time anybody waits for.
 
-    Sleepers wake in order of time, each with `now()` at its own wake time. `advance` moves it by hand.
+    Sleepers wake in order of time, each with `now()` at its own wake time. `advance` moves it by hand, which is what
+    timers of processes and schedules wait for: they make it jump no more than a calendar does.
     """
 
     def __init__(self, start: datetime = START) -> None:
@@ -26,6 +27,7 @@ class FakeClock:
         self._count = 0
         # A list of sleepers for each event loop: a future belongs to its loop's thread.
         self._sleepers: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Sleeper]] = WeakKeyDictionary()
+        self._waiters: dict[asyncio.Future[None], tuple[int, asyncio.AbstractEventLoop]] = {}
 
     def now(self) -> int:
         """Microseconds since 1970, UTC."""
@@ -46,6 +48,20 @@ class FakeClock:
         heapq.heappush(waiting, (self._now + max(0, round(seconds * 1e6)), self._count, future))
         await future
 
+    async def until(self, moment: int) -> None:
+        """Return when somebody has moved the clock so far: nobody's timer makes it jump."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            if self._now >= moment:
+                return
+            self._waiters[future] = moment, loop
+        try:
+            await future
+        finally:
+            with self._lock:
+                self._waiters.pop(future, None)
+
     def _turn(self, loop: asyncio.AbstractEventLoop, left: int) -> None:
         waiting = self._sleepers[loop]
         while waiting and waiting[0][2].done():  # cancelled: nobody waits for that time any more
@@ -63,6 +79,14 @@ class FakeClock:
     def _move_to(self, time: int) -> None:
         with self._lock:
             self._now = max(self._now, time)
+            due = [(future, loop) for future, (moment, loop) in self._waiters.items() if moment <= self._now]
+        for future, loop in due:
+            loop.call_soon_threadsafe(_wake, future)
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class SequentialIds:

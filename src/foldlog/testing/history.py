@@ -99,12 +99,16 @@ class _Reading:
             if key.kind == "command":
                 _step(what, "is not read", lambda: self._schemas.decode_command(key.name, key.version, body))
                 return
+            if key.kind == "state":
+                state = msgspec.json.encode(raw["state"])
+                _step(what, "is not read", lambda: self._schemas.decode_state(key.name, key.version, state))
+                return
             meta = Meta("history", tags=_tags(raw, form))
             event = self._recorded(self._stream(key.name), 1, key.name, key.version, body, meta)
             _step(what, "is not read", lambda: event.data)
             for decision in self._decisions:
-                state = deepcopy(self._states[decision.decider.category])
-                _step(what, f"is not evolved by {decision.decider!r}", partial(decision.fold, state, [event]))
+                before = deepcopy(self._states[decision.decider.category])
+                _step(what, f"is not evolved by {decision.decider!r}", partial(decision.fold, before, [event]))
             for view in self._views:
                 if view.concerns(event):
                     _step(what, f"is not folded by {view.projection!r}", partial(self._rows, view, event))

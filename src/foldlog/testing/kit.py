@@ -1,9 +1,10 @@
-"""given/when/then for deciders, projections and handlers.
+"""given/when/then for deciders, projections, handlers and processes.
 
     given(account, Opened("Ann")).when(Deposit(5)).then(Deposited(5))
     given(balances, Deposited(5), Deposited(7)).then(12)
     given(greet).when(Opened("Ann")).then(Send(account, "17", Deposit(1)))
     given(index).when(Opened("Ann"), Opened("Bob")).then(None, Retry(5))  # a handler of pages: one answer each
+    given(transfer, Requested("a", "b", 5)).when(Accepted(Move(-5))).then(Send(account, "b", Move(5)))
 
 Nothing is stored and no store is needed, but every value goes through the codec that would store it and every part
 through the checks that an `App` makes, so that what cannot be stored or wired fails in the unit test.
@@ -21,6 +22,7 @@ from foldlog.model.event import stored
 from foldlog.model.handler import Handler
 from foldlog.model.message import Recorded
 from foldlog.model.principal import Principal
+from foldlog.model.process import Accepted, Process
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.model.schema import Schemas
@@ -29,6 +31,7 @@ from foldlog.system import Resolved
 from foldlog.testing.clock import FakeClock, SequentialIds
 from foldlog.testing.difference import compare
 from foldlog.testing.kit_handlers import GivenHandler
+from foldlog.testing.kit_processes import GivenProcess
 from foldlog.testing.surroundings import Record, Surroundings, named, survivor
 
 __all__ = ["FakeClock", "SequentialIds", "given"]
@@ -64,8 +67,24 @@ def given(
 ) -> "GivenHandler": ...
 
 
+@overload
 def given(
-    part: Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any],
+    part: Process[S, Recorded[D]],
+    *events: D | Accepted | Rejected,
+    key: str = ...,
+    clock: Clock | None = ...,
+    principal: Principal = ...,
+) -> "GivenProcess[S, D | Accepted | Rejected]": ...
+
+
+@overload
+def given(
+    part: Process[S, E], *events: E, key: str = ..., clock: Clock | None = ..., principal: Principal = ...
+) -> "GivenProcess[S, E]": ...
+
+
+def given(
+    part: Decider[Any, Any, Any] | Projection[Any, Any] | Handler[Any] | Process[Any, Any],
     *events: Any,
     key: str = "1",
     clock: Clock | None = None,
@@ -77,9 +96,9 @@ def given(
     of events and contexts, `principal` is who asks. Errors: `Misconfigured` for a part that no `App` would take,
     `Invalid` for an event that cannot be stored or that the part does not take.
     """
-    if not isinstance(part, Decider | Projection | Handler):
+    if not isinstance(part, Decider | Projection | Handler | Process):
         raise TypeError(
-            f"{part!r} cannot be given: name a decider, a projection or a handler (is the decorator missing?)"
+            f"{part!r} cannot be given: name a decider, a projection, a handler or a process (no decorator?)"
         )
     resolved = Resolved([part])
     if resolved.faults:
@@ -90,6 +109,8 @@ def given(
             return GivenDecider(resolved, part, around, events)
         case Projection():
             return GivenProjection(resolved, part, around, events)
+        case Process():
+            return GivenProcess(part, around, events)
     if events:
         raise TypeError(f"{part!r} remembers nothing between events: write given(handler).when(event)")
     return GivenHandler(resolved, part, around)

@@ -7,14 +7,13 @@ from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from foldlog import limits
 from foldlog.errors import Invalid
-from foldlog.flow.attempt import Effect
+from foldlog.flow.attempt import Handling
 from foldlog.model.event import stored
 from foldlog.model.handler import DeadLetter, Handler, Retry, Skip
 from foldlog.model.message import Send
 from foldlog.model.schema import Schemas
-from foldlog.model.stream import check_text, stream_of
+from foldlog.model.stream import stream_of
 from foldlog.model.verdict import verdict, verdicts
 from foldlog.system import Resolved
 from foldlog.testing.difference import compare
@@ -28,7 +27,9 @@ class GivenHandler:
 
     def __init__(self, resolved: Resolved, handler: Handler[Any], around: Surroundings) -> None:
         self._handler = handler
-        self._effect: Effect = resolved.effects[handler.name]
+        effect = resolved.effects[handler.name]
+        assert isinstance(effect, Handling)
+        self._effect = effect
         self._around = around
         self._record = Record(resolved.schemas(), repr(handler), "given", around)
 
@@ -43,7 +44,7 @@ class GivenHandler:
             context = replace(context, recorded=None, id="")
         arguments = effect.arguments(page, context)
         for recorded in page:
-            check_text("handler key", effect.key(recorded), limits.KEY_BYTES)
+            effect.keys(recorded)
         try:
             if iscoroutinefunction(handler.function):
                 answer = _run(_within(handler.timeout, handler.function(*arguments)))

@@ -57,6 +57,10 @@ class SkewedClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def until(self, moment: int) -> None:
+        while (left := (moment - self.now()) / 1e6) > 0:  # noqa: ASYNC110 - the time of day has no event to wait for
+            await asyncio.sleep(min(left, limits.CLOCK_LOOK))
+
 
 class Process:
     """One life of a process, from start to stop or crash."""

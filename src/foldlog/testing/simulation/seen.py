@@ -10,11 +10,13 @@ from foldlog.flow.deadletter import Letter
 from foldlog.flow.view import View
 from foldlog.model.decider import Decider
 from foldlog.model.message import Receipt, Recorded
+from foldlog.model.process import Process
 from foldlog.model.projection import Projection
 from foldlog.model.query import Query
 from foldlog.model.shape import same
 from foldlog.ports.store import Range, Row, RowKey, Store
 from foldlog.system import System
+from foldlog.testing.simulation.instances import Instances, check
 from foldlog.testing.simulation.story import Sent
 from foldlog.testing.simulation.trace import without_addresses
 
@@ -35,6 +37,7 @@ class Seen(Generic[W]):
         self.world, self.events, self.sent, self.dead_letters = world, events, sent, letters
         self._system = system
         self._rows: dict[str, dict[RowKey, Row]] = {}
+        self._instances = Instances()
 
     def of(self, *types: type) -> list[Any]:
         """The events of these types, decoded, in the order of the log."""
@@ -53,6 +56,18 @@ class Seen(Generic[W]):
         mine = [one for one in self.events if one.stream == stream and one.tenant == tenant]
         return decision.fold(decider.initial, mine)
 
+    def instances(self, process: Process[Any, Any], tenant: str = "") -> dict[str, Any]:
+        """The states of a process's instances by key, in order of their keys; those that have ended are not there."""
+        orchestration = self._system.processes[process.name]
+        stored = sorted(self._instances.stored[orchestration.name].items())
+        return {key.key: orchestration.read(one) for key, one in stored if key.tenant == tenant}
+
+    def check(self) -> None:
+        """Errors: `AssertionError` where a process is not what the log makes of it."""
+        for process in self._system.processes.values():
+            parked = {RowKey(one.tenant, one.key) for one in self.dead_letters if one.function == process.name}
+            check(process, self._instances, self.events, parked)
+
     def views(self) -> list[View]:
         """The app's projections."""
         return list(self._system.views.values())
@@ -64,6 +79,7 @@ class Seen(Generic[W]):
     async def look(self, store: Store) -> None:
         """Read all rows."""
         tenants = sorted({event.tenant for event in self.events})
+        await self._instances.look(store, list(self._system.processes.values()), tenants)
         for view in self.views():
             rows = self._rows[view.name] = {}
             for tenant in tenants:
@@ -130,6 +146,11 @@ def _fold(view: View, events: Sequence[Recorded[Any]]) -> dict[RowKey, Any]:
     }
 
 
+def processes_equal_a_fresh_fold(seen: Seen[Any]) -> None:
+    """Each instance, and each timer, is what a fold of the whole log gives; each command was carried out once."""
+    seen.check()
+
+
 def each_command_took_effect_once(seen: Seen[Any]) -> None:
     """What was acknowledged stands in the log, each command's events once; of a refused command there is nothing."""
     made: dict[str, list[Recorded[Any]]] = defaultdict(list)
@@ -177,6 +198,7 @@ ALWAYS: list[Callable[[Seen[Any]], object]] = [
     each_command_took_effect_once,
     repeated_commands_are_answered_alike,
     rows_equal_a_fresh_fold,
+    processes_equal_a_fresh_fold,
 ]
 
 
