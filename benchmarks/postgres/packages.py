@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+PATIENCE = 60  # seconds
 WANTED = {
     "@eventide/message-db": "1.3.1",
     "@event-driven-io/emmett-postgresql": "0.42.0",
@@ -28,12 +29,9 @@ def fetched() -> Path | None:
         return base
     manifest.write_text(wanted)
     install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-    if subprocess.run(install, cwd=base, capture_output=True, check=False).returncode:
+    try:
+        subprocess.run(install, cwd=base, capture_output=True, check=True, timeout=PATIENCE)
+    except subprocess.SubprocessError:
         return None
     done.write_text(wanted)
     return base
-
-
-def left_out() -> str:
-    """Why sides are missing, or nothing."""
-    return "" if fetched() else "message-db and Emmett left out: npm or node is missing, or nothing could be fetched"

@@ -1,7 +1,7 @@
 """The workloads, in the order of the table."""
 
 from benchmarks.measure import Workload
-from benchmarks.postgres import latency, projecting, reading, sharing, writing
+from benchmarks.postgres import latency, projecting, reading, sagas, sharing, writing
 
 ALL: tuple[Workload, ...] = (
     writing.ONE_WRITER,
@@ -12,4 +12,5 @@ ALL: tuple[Workload, ...] = (
     projecting.PROJECTION,
     latency.LIVE,
     sharing.SHARING,
+    sagas.SAGAS,
 )
