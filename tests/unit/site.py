@@ -109,6 +109,11 @@ class Site:
         return Link(self._kept, close=False)
 
 
+def another(url, name):
+    """A store beside the one at this URL; in memory there is always another one."""
+    return f"{url}_{name}" if url.startswith("postgres") else url.replace("x.db", f"{name}.db")
+
+
 async def kill(app):
     """End everything that runs, as a power cut does: nothing is written any more, no lease is given back."""
     app.link.dead = True

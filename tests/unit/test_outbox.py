@@ -10,7 +10,7 @@ from foldlog.flow import inbox
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Deposit, Deposited, Open, Opened, account
-from tests.unit.site import Site, crash_at, kill, quiet, settled_or_dead, until
+from tests.unit.site import Site, another, crash_at, kill, quiet, settled_or_dead, until
 
 
 @command("note.write")
@@ -64,7 +64,7 @@ def test_commands_are_sent_exactly_once_wherever_it_crashes(stored, clock, tmp_p
         number, crashed = 0, True
         while crashed:
             number += 1
-            site = Site(url.replace("x.db", f"{number}.db"), clock)
+            site = Site(another(url, number), clock)
             async with site.app([account, note]).open(functions=False) as app:
                 await fill(app)
             app = site.app([account, note, writer])

@@ -13,7 +13,7 @@ from foldlog.flow.serving import Served
 from foldlog.runtime.building import build_view
 from foldlog.testing.kit import FakeClock
 from tests.unit.bank import Deposit, Deposited, account
-from tests.unit.site import crash_at, kill, settled_or_dead
+from tests.unit.site import crash_at, kill, quiet, settled_or_dead
 from tests.unit.view_versions import all_rows, doubled, filled, manual
 
 
@@ -34,6 +34,7 @@ def test_a_build_that_dies_at_any_commit_goes_on(site, clock, monkeypatch):
                 if died[-1]:
                     await kill(app)
                 else:
+                    app.link.before = app.link.after = quiet
                     held = await checkpoint(app.system.store, "view.balances.2")
                     positions.append(held.position)
                     await app.stop()

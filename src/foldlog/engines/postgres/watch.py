@@ -66,9 +66,7 @@ class Watch:
         self._wake(committed=True, ended=True)
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.wait(self._tasks)
         with suppress(FoldlogError):  # who opens the store next looks a little further
             await self._keep()
 

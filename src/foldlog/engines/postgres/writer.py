@@ -92,7 +92,7 @@ class Writer:
         self._ended = True
         self._stir.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])  # whatever became of it
         if self._conn is not None:
             with suppress(psycopg.Error):
                 await fetch(self._conn, f"DELETE FROM {self._schema}.writers WHERE id = $1", [self._me])
