@@ -5,61 +5,49 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import QUICK, Bench, Result, Sizes, Workload, measure
-from benchmarks.ours import Ours
-from benchmarks.peer import Peer
+from benchmarks.engines import ENGINES, Engine
+from benchmarks.measure import Result, Workload, measure
 from benchmarks.place import choose, file_system, sync_micros
-from benchmarks.raw import Raw
 from benchmarks.report import conditions, print_table, write_json
-from benchmarks.workloads import ALL
-from foldlog.engines.sqlite.files import connect
 
-RESULTS = Path(__file__).with_name("results.json")
 ROUNDS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    said = _parser().parse_args(arguments)
-    place = choose(said.dir)
+    parser = _parser()
+    said = parser.parse_args(arguments)
+    engine = ENGINES[said.engine]
+    try:
+        workloads = _workloads(said.only, engine)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="foldlog-bench-", dir=place) as name:
+    with tempfile.TemporaryDirectory(prefix="foldlog-bench-", dir=choose(said.dir)) as name:
         folder = Path(name)
-        durability = settings(folder)
         sync = sync_micros(folder)
-        for workload in said.only:
-            with tempfile.TemporaryDirectory(dir=folder) as own:
-                results += measure(workload, Bench(Path(own), QUICK if said.quick else Sizes()), said.rounds)
-        under = conditions(
-            said.rounds, quick=said.quick, file_system=file_system(folder), sync_micros=sync, durability=durability
-        )
+        with engine.open(folder) as place:
+            for workload in workloads:
+                with tempfile.TemporaryDirectory(dir=folder) as own:
+                    sizes = engine.quick if said.quick else engine.sizes
+                    results += measure(workload, place.bench(Path(own), sizes), said.rounds)
+            under = conditions(
+                said.engine, said.rounds, quick=said.quick, file_system=file_system(folder), sync_micros=sync
+            )
+            under |= place.conditions
     print_table(under, results)
-    write_json(said.json, under, results)
-
-
-def settings(folder: Path) -> dict[str, str]:
-    """How each side makes a commit durable, as its own connection answers."""
-    with Ours(folder / "ours.db"):
-        ours = connect(str(folder / "ours.db"))
-        asked = ours.execute("PRAGMA journal_mode").get, ours.execute("PRAGMA synchronous").get
-        ours.close()
-    with Peer(folder / "peer.db") as peer:
-        peers = peer.pragma("journal_mode"), peer.pragma("synchronous")
-    with Raw(folder / "raw.db") as raw:
-        raws = raw.run("PRAGMA journal_mode"), raw.run("PRAGMA synchronous")
-    found = {"ours": asked, "peer": peers, "raw": raws}
-    assert all(one == ("wal", 2) for one in found.values()), found
-    return {side: f"journal_mode={mode}, synchronous={level} (FULL)" for side, (mode, level) in found.items()}
+    write_json(said.json or engine.results, under, results)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = ", ".join(one.name for one in ALL)
+    names = "; ".join(f"{name}: {', '.join(one.name for one in engine.workloads)}" for name, engine in ENGINES.items())
+    parser.add_argument("--engine", choices=ENGINES, default="sqlite", help="default: %(default)s")
     parser.add_argument(
         "--rounds", type=_positive, default=ROUNDS, help="rounds of each workload (default: %(default)s)"
     )
-    parser.add_argument("--only", type=_workloads, default=ALL, metavar="NAME,...", help=f"some of: {names}")
+    parser.add_argument("--only", metavar="NAME,...", help=f"some workloads only. {names}")
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not how fast")
-    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the figures go")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument(
         "--dir", type=Path, metavar="FOLDER", help="where the databases are made: a folder on a real disk"
     )
@@ -73,8 +61,10 @@ def _positive(text: str) -> int:
     return number
 
 
-def _workloads(text: str) -> tuple[Workload, ...]:
-    known = {one.name: one for one in ALL}
+def _workloads(text: str | None, engine: Engine) -> tuple[Workload, ...]:
+    if text is None:
+        return engine.workloads
+    known = {one.name: one for one in engine.workloads}
     wanted = text.split(",")
     if unknown := [name for name in wanted if name not in known]:
         raise argparse.ArgumentTypeError(f"no workload {unknown[0]!r}; known: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Reads a whole log in a process of its own and prints rate and memory: `python -m benchmarks.child SIDE PATH`."""
+"""Reads a whole log in a process of its own and prints rate and memory: `python -m benchmarks.child SIDE PLACE`."""
 
 import json
 import sys
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+PAGE = 10_000  # rows at once, where a driver would hold all of them
 
 
 def memory(what: str) -> float:
@@ -26,7 +28,7 @@ def measured(read: Callable[[], int]) -> None:
     print(json.dumps({"rate": count / taken, "memory": memory("VmHWM") - before, "events": count}))
 
 
-def read_ours(path: Path) -> None:
+def read_ours(place: str) -> None:
     ours: Any = import_module("benchmarks.ours")
 
     async def work(app: Any) -> int:
@@ -38,18 +40,18 @@ def read_ours(path: Path) -> None:
         return count
 
     def read() -> int:
-        with ours.Ours(path) as opened:
+        with ours.Ours(place) as opened:
             count: int = opened.run(work(opened.app))
         return count
 
     measured(read)
 
 
-def read_peer(path: Path) -> None:
+def read_peer(place: str) -> None:
     peer: Any = import_module("benchmarks.peer")
 
     def read() -> int:
-        with peer.Peer(path) as opened:
+        with peer.Peer(json.loads(place)) as opened:
             log, mapper = opened.shop.notification_log, opened.shop.mapper
             count, start = 0, 1
             while notifications := log.select(start=start, limit=log.section_size):
@@ -62,11 +64,11 @@ def read_peer(path: Path) -> None:
     measured(read)
 
 
-def read_raw(path: Path) -> None:
+def read_raw(place: str) -> None:
     apsw: Any = import_module("apsw")
 
     def read() -> int:
-        connection = apsw.Connection(str(path))
+        connection = apsw.Connection(place)
         count = 0
         for _ in connection.execute("SELECT * FROM events ORDER BY position"):
             count += 1
@@ -76,11 +78,28 @@ def read_raw(path: Path) -> None:
     measured(read)
 
 
-SIDES: dict[str, Callable[[Path], None]] = {
+def read_message_db(place: str) -> None:
+    message_db: Any = import_module("benchmarks.postgres.message_db")
+    measured(lambda: message_db.read_all(place))
+
+
+def read_bare(place: str) -> None:
+    bare: Any = import_module("benchmarks.postgres.bare")
+
+    def read() -> int:
+        with bare.Bare(place) as opened:
+            return sum(len(page) for page in opened.pages(PAGE))
+
+    measured(read)
+
+
+SIDES: dict[str, Callable[[str], None]] = {
     "ours": read_ours,
     "peer": read_peer,
     "raw": read_raw,
+    "message-db": read_message_db,
+    "bare": read_bare,
 }
 
 if __name__ == "__main__":
-    SIDES[sys.argv[1]](Path(sys.argv[2]))
+    SIDES[sys.argv[1]](sys.argv[2])

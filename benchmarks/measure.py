@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+
+from benchmarks.postgres.server import Server
 
 Sample = dict[str, float]
 """What one side did in one round: metric -> figure."""
@@ -53,6 +55,11 @@ class Sizes:
     growth_from: int = 10_000
     growth_slice: int = 40_000
     growth_to: int = 1_000_000
+    log_events_peer: int = 40_000
+    projected_node: int = 12_000
+    latencies_node: int = 4
+    shared: int = 60_000
+    sagas: int = 1_000
 
 
 QUICK = Sizes(
@@ -71,7 +78,15 @@ QUICK = Sizes(
     growth_from=2_000,
     growth_slice=5_000,
     growth_to=50_000,
+    log_events_peer=2_000,
+    projected_node=1_000,
+    latencies_node=2,
+    shared=5_000,
+    sagas=50,
 )
+# Of PostgreSQL: its events cost several times what SQLite's do.
+ON_SERVER = Sizes(ours_concurrent=16_000, hundreds=100, log_events=200_000, projected_peer=4_000, latencies=200)
+QUICK_ON_SERVER = replace(QUICK, log_events=10_000, projected=5_000, projected_peer=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +95,15 @@ class Bench:
 
     folder: Path
     sizes: Sizes
+    server: Server | None = None
 
     def path(self, name: str) -> Path:
         """A database's place."""
         return self.folder / f"{name}.db"
+
+    def url(self, name: str) -> str:
+        """A store for Foldlog."""
+        return f"sqlite:{self.path(name)}" if self.server is None else self.server.url(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
-"""Our side: a small domain, an app on one SQLite file, and appends below the app, through `store.commit`."""
+"""Our side: a small domain, an app on a store, and appends below the app, through `store.commit`."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -50,9 +49,10 @@ order = Decider("order", decide, evolve, initial=0)
 class Ours:
     """An open app and the loop that it lives on."""
 
-    def __init__(self, path: Path, *functions: Any) -> None:
-        self.app = App(f"sqlite:{path}", [order, *functions])
-        self._functions = bool(functions)
+    def __init__(self, url: str, *functions: Any, run: bool = True) -> None:
+        """`functions` are run here, unless `run` says that another process does it."""
+        self.app = App(url, [order, *functions])
+        self._functions = bool(functions) and run
         self._runner = asyncio.Runner()
         self._open = AsyncExitStack()
 

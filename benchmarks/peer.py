@@ -1,10 +1,11 @@
-"""The peer: PyPI `eventsourcing` with its SQLite module, used as its documentation shows.
+"""The peer: PyPI `eventsourcing` with its SQLite or PostgreSQL module, used as its documentation shows.
 
-Its recorder turns WAL on and leaves `synchronous` at SQLite's default, which is FULL: an append is on the disk when it
-returns, as with Foldlog. Events are explicit classes (its fastest documented style), the transcoder is the default one.
+Its SQLite recorder turns WAL on and leaves `synchronous` at SQLite's default, which is FULL: an append is on the disk
+when it returns, as with Foldlog. Events are explicit classes (its fastest documented style), the transcoder is the
+default one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, cast
@@ -63,8 +64,8 @@ def added(number: int, originator: UUID, version: int) -> Order.LineAdded:
 class Peer:
     """An open application."""
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self.shop = Shop(env=environment(path))
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.shop = Shop(env=dict(env))
         self.heads: dict[UUID, int] = {}  # versions of the aggregates that were made here
 
     def __enter__(self) -> Self:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,18 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import apsw
-
 from benchmarks.measure import Aim, Result
 
 COLUMNS = ("workload", "ours", "peer", "raw", "x peer", "x raw", "aim", "")
 
 
-def conditions(
-    rounds: int, *, quick: bool, file_system: str, sync_micros: float, durability: dict[str, str]
-) -> dict[str, Any]:
-    """What a reader must know to judge the figures."""
+def conditions(engine: str, rounds: int, *, quick: bool, file_system: str, sync_micros: float) -> dict[str, Any]:
+    """What a reader must know to judge the figures, whatever the engine is."""
     return {
+        "engine": engine,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "rounds": rounds,
         "quick": quick,
@@ -33,10 +29,6 @@ def conditions(
         "file_system": file_system,
         "sync_micros": round(sync_micros, 1),
         "foldlog": version("foldlog"),
-        "eventsourcing": version("eventsourcing"),
-        "sqlite_of_foldlog_and_raw": apsw.sqlite_lib_version(),
-        "sqlite_of_peer": sqlite3.sqlite_version,
-        "durability": durability,
     }
 
 
@@ -51,6 +43,8 @@ def print_table(said: dict[str, Any], results: Sequence[Result]) -> None:
         f"{said['sync_micros']:.0f} µs; {said['rounds']} rounds, interleaved; eventsourcing {said['eventsourcing']}"
     )
     print("; ".join(f"{side}: {settings}" for side, settings in said["durability"].items()))
+    if "npm" in said:
+        print(f"PostgreSQL {said['postgresql']}, psycopg {said['psycopg']}; npm: {said['npm']}")
     rows = [_cells(one) for one in results]
     if find_spec("rich"):
         _print_rich(rows)
@@ -59,9 +53,9 @@ def print_table(said: dict[str, Any], results: Sequence[Result]) -> None:
     for workload in dict.fromkeys(one.workload for one in results):
         if workload.note:
             print(f"{workload.name}: {workload.note}")
-    for one in results:
+    for one in {(one.workload.name, one.metric.name): one for one in results}.values():
         chosen = {one.best("ours"), one.best("peer"), one.best("raw")}
-        for name in one.figures.keys() - chosen:
+        for name in [name for name in one.figures if name not in chosen]:
             print(f"{one.workload.name}, {one.metric.name}, {name}: {_spread(one, name)}")
 
 

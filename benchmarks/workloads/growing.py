@@ -83,7 +83,7 @@ def _growing(bench: Bench, *, fixed: bool) -> Iterator[dict[str, Side]]:
     turns = count()
 
     def ours() -> Sample:
-        with Ours(bench.path(f"{name}-ours-{next(turns)}")) as opened:
+        with Ours(bench.url(f"{name}-ours-{next(turns)}")) as opened:
             return _slices(Growth(opened, fixed=fixed).write, bench.sizes)
 
     def raw() -> Sample:

@@ -5,32 +5,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count, islice
-from statistics import quantiles
 from uuid import UUID
 
 from eventsourcing.system import NewSingleThreadedRunner, Runner, SingleThreadedRunner
 
+from benchmarks import ours_work as work
 from benchmarks.measure import Aim, Bench, Metric, Sample, Side, Workload
-from benchmarks.ours import AddLine, Ours, order
+from benchmarks.ours import Ours
 from benchmarks.ours_rows import totals
 from benchmarks.peer import Order, Shop
 from benchmarks.peer_rows import PlainRows, recorder, start
 from benchmarks.sample import line
-
-STREAMS = 16
-
-
-def _percentiles(times: list[float]) -> Sample:
-    cuts = quantiles(times, n=100, method="inclusive")
-    return {"p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
 
 
 @contextmanager
 def live(bench: Bench) -> Iterator[dict[str, Side]]:
     numbers = count()
     with ExitStack() as stack:
-        ours = stack.enter_context(Ours(bench.path("live-ours"), totals))
-        sides: dict[str, Side] = {"ours": partial(_ours, ours, numbers, bench.sizes.latencies)}
+        ours = stack.enter_context(Ours(bench.url("live-ours"), totals))
+        sides: dict[str, Side] = {"ours": partial(work.live, ours, totals, numbers, bench.sizes.latencies)}
         runners: dict[str, type[Runner[UUID]]] = {
             "peer runner": SingleThreadedRunner[UUID],
             "peer new-runner": NewSingleThreadedRunner[UUID],
@@ -43,41 +36,25 @@ def live(bench: Bench) -> Iterator[dict[str, Side]]:
         yield sides
 
 
-def _ours(ours: Ours, numbers: Iterator[int], times: int) -> Sample:
-    async def work() -> list[float]:
-        taken = []
-        for number in islice(numbers, times):
-            key, command = str(number % STREAMS), AddLine(*line(number))
-            begin = time.perf_counter()
-            receipt = await ours.app.send(order, key, command)
-            row = await ours.app.get(totals, key, after=receipt)
-            taken.append(time.perf_counter() - begin)
-            assert row is not None
-            assert row.last == command.sku
-        return taken
-
-    return _percentiles(ours.run(work()))
-
-
 def _peer(running: Runner[UUID], numbers: Iterator[int], times: int) -> Callable[[], Sample]:
     """These runners process in the thread that saves: when `save` returns, the row is there."""
     shop, view = running.get(Shop), recorder(running, PlainRows)
-    orders = [Order() for _ in range(STREAMS)]
+    orders = [Order() for _ in range(work.STREAMS)]
     shop.save(*orders)
 
-    def work() -> Sample:
+    def saves() -> Sample:
         taken = []
         for number in islice(numbers, times):
-            one, fields = orders[number % STREAMS], line(number)
+            one, fields = orders[number % work.STREAMS], line(number)
             begin = time.perf_counter()
             one.add(*fields)
             shop.save(one)
             row = view.row(one.id.hex)
             taken.append(time.perf_counter() - begin)
             assert row["last"] == fields.sku
-        return _percentiles(taken)
+        return work.percentiles(taken)
 
-    return work
+    return saves
 
 
 LIVE = Workload(

@@ -15,7 +15,7 @@ from eventsourcing.system import SingleThreadedRunner
 from benchmarks.measure import Aim, Bench, Metric, Sample, Side, Workload
 from benchmarks.ours import LineAdded, Ours
 from benchmarks.ours_rows import OneLine, Total, lines, totals
-from benchmarks.peer import Peer
+from benchmarks.peer import Peer, environment
 from benchmarks.peer_rows import IndexedRows, PlainRows, Rows, recorder, start
 from benchmarks.raw import Raw
 
@@ -77,9 +77,9 @@ def _projecting(bench: Bench, *, indexed: bool) -> Iterator[dict[str, Side]]:
     streams = events // EACH
     logs = {side: bench.path(f"{name}-{side}") for side in ("ours", "peer", "raw")}
     copies = (bench.path(f"{name}-copy-{number}") for number in count())
-    with Ours(logs["ours"]) as ours:
+    with Ours(f"sqlite:{logs['ours']}") as ours:
         ours.run(ours.fill(events, streams))
-    with Peer(logs["peer"]) as peer:
+    with Peer(environment(logs["peer"])) as peer:
         peer.fill(events, streams)
     with Raw(logs["raw"]) as raw:
         raw.fill(events, streams)
@@ -91,7 +91,7 @@ def _projecting(bench: Bench, *, indexed: bool) -> Iterator[dict[str, Side]]:
     def by_ours() -> Sample:
         path = fresh("ours")
         begin = time.perf_counter()
-        with Ours(path, lines if indexed else totals) as ours:
+        with Ours(f"sqlite:{path}", lines if indexed else totals) as ours:
             ours.run(ours.app.settle(600))
             taken = time.perf_counter() - begin
             _check(ours, indexed=indexed)

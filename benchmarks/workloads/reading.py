@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import ours_work as work
+from benchmarks import peer_work
 from benchmarks.measure import Aim, Bench, Metric, Sample, Side, Workload
-from benchmarks.ours import Ours, order
-from benchmarks.peer import Order, Peer
+from benchmarks.ours import Ours
+from benchmarks.peer import Peer, environment
 from benchmarks.raw import Raw
 
 LOG_STREAMS = 10_000
@@ -21,30 +23,12 @@ ROOT = Path(__file__).parents[2]
 def rehydrate(bench: Bench) -> Iterator[dict[str, Side]]:
     sizes = bench.sizes
     streams, each = sizes.rehydrated, sizes.stream_events
-    place = bench.path("streams-ours")
+    place = bench.url("streams-ours")
     with Ours(place) as writer:
         writer.run(writer.fill(streams * each, streams))
-    with Peer(bench.path("streams-peer")) as peer, Raw(bench.path("streams-raw")) as raw:
+    with Peer(environment(bench.path("streams-peer"))) as peer, Raw(bench.path("streams-raw")) as raw:
         ids = peer.fill(sizes.rehydrated_peer * each, sizes.rehydrated_peer)
         raw.fill(streams * each, streams)
-
-        def by_ours() -> Sample:
-            async def load(ours: Ours) -> float:
-                begin = time.perf_counter()
-                states = [await ours.app.get(order, str(number)) for number in range(streams)]
-                taken = time.perf_counter() - begin
-                assert all(states)
-                return taken
-
-            with Ours(place) as ours:  # a new app knows no state yet
-                return {"rate": streams * each / ours.run(load(ours))}
-
-        def by_peer() -> Sample:
-            begin = time.perf_counter()
-            found: list[Order] = [peer.shop.repository.get(one) for one in ids]
-            taken = time.perf_counter() - begin
-            assert len(found) == len(ids)
-            return {"rate": len(ids) * each / taken}
 
         def by_raw() -> Sample:
             begin = time.perf_counter()
@@ -57,13 +41,17 @@ def rehydrate(bench: Bench) -> Iterator[dict[str, Side]]:
             assert count == streams * each
             return {"rate": count / taken}
 
-        yield {"ours": by_ours, "peer": by_peer, "raw": by_raw}
+        yield {
+            "ours": lambda: work.rehydrate(place, streams, each),
+            "peer": lambda: peer_work.rehydrate(peer, ids, each),
+            "raw": by_raw,
+        }
 
 
-def child(side: str, path: Path) -> Sample:
+def child(side: str, place: str) -> Sample:
     """What `benchmarks.child` measures in a new process."""
-    line = [sys.executable, "-m", "benchmarks.child", side, str(path)]
-    done = subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True)
+    line = [sys.executable, "-m", "benchmarks.child", side, place]
+    done = subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     sample: Sample = json.loads(done.stdout)
     return sample
 
@@ -71,17 +59,18 @@ def child(side: str, path: Path) -> Sample:
 @contextmanager
 def whole_log(bench: Bench) -> Iterator[dict[str, Side]]:
     events = bench.sizes.log_events
-    paths = {side: bench.path(f"log-{side}") for side in ("ours", "peer", "raw")}
-    with Ours(paths["ours"]) as ours:
+    paths = {side: bench.path(f"log-{side}") for side in ("peer", "raw")}
+    url = bench.url("log-ours")
+    with Ours(url) as ours:
         ours.run(ours.fill(events, LOG_STREAMS))
-    with Peer(paths["peer"]) as peer:
+    with Peer(environment(paths["peer"])) as peer:
         peer.fill(events, LOG_STREAMS)
     with Raw(paths["raw"]) as raw:
         raw.fill(events, LOG_STREAMS)
     yield {
-        "ours": lambda: child("ours", paths["ours"]),
-        "peer": lambda: child("peer", paths["peer"]),
-        "raw": lambda: child("raw", paths["raw"]),
+        "ours": lambda: child("ours", url),
+        "peer": lambda: child("peer", json.dumps(environment(paths["peer"]))),
+        "raw": lambda: child("raw", str(paths["raw"])),
     }
 
 

@@ -12,6 +12,7 @@ from statistics import median
 from benchmarks.measure import Aim, Bench, Metric, Sample, Side, Workload
 from benchmarks.ours import Ours
 from benchmarks.peer import Peer
+from benchmarks.peer import environment as library
 from benchmarks.workloads.reading import ROOT
 
 OURS = "from foldlog import event, command, Decider, projection, handler"
@@ -53,7 +54,10 @@ def imports(bench: Bench) -> Iterator[dict[str, Side]]:
 @contextmanager
 def first_commit(bench: Bench) -> Iterator[dict[str, Side]]:
     paths = {"ours": bench.path("first-ours"), "peer": bench.path("first-peer")}
-    with Ours(paths["ours"]), Peer(paths["peer"]):  # the databases are there, as after the first deployment
+    with (
+        Ours(f"sqlite:{paths['ours']}"),
+        Peer(library(paths["peer"])),
+    ):  # the databases are there, as after the first deployment
         pass
     environment, turn = _environment(bench), 0
 
