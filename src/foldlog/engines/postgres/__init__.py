@@ -18,7 +18,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from foldlog import limits
 from foldlog.engines.batch import check_batch, check_keys, check_range, check_read
@@ -35,6 +34,7 @@ from foldlog.engines.postgres.tables import Tables
 from foldlog.engines.postgres.watch import Watch
 from foldlog.engines.postgres.writer import Writer
 from foldlog.errors import Unavailable
+from foldlog.lazy import on_first_use
 from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
@@ -42,10 +42,7 @@ from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, R
 __all__ = ["PostgresStore"]
 
 
-def __getattr__(name: str) -> object:
-    if name != "examine":  # of the command line: loaded when it asks
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}.checkup").examine
+__getattr__, __dir__ = on_first_use(__name__, {"examine": "checkup"})  # the command line's
 
 
 def _micros() -> int:
