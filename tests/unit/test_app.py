@@ -148,7 +148,8 @@ def test_settle_gives_up_and_says_where_everybody_is():
 
     async def main():
         async with App("memory:", [account, balances, see]) as app:
-            await app.send(account, "1", Open("x"))
+            receipt = await app.send(account, "1", Open("x"))
+            assert await app.get(balances, "1", after=receipt) == 0
             with pytest.raises(Unavailable, match=r"the log is at 1, view.balances.1 at 1, handler.see at"):
                 await app.settle(0.05)
 

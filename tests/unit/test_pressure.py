@@ -14,7 +14,7 @@ from foldlog.ports.store import Append, Batch
 from tests.unit.bank import Deposited, account
 from tests.unit.site import Site, until
 
-MANY = 25_000
+MANY, PARKED = 8_000, 3_000
 
 
 async def flood(app, count, keys):
@@ -69,7 +69,8 @@ def singles(function, **options):
 
 
 @pytest.mark.parametrize("kind", [singles, pages])
-def test_a_flood_behind_a_dead_letter_is_bounded_and_then_flows_in_order(kind, clock, caplog):
+def test_a_flood_behind_a_dead_letter_is_bounded_and_then_flows_in_order(kind, clock, caplog, monkeypatch):
+    monkeypatch.setattr(limits, "PARKED", PARKED)  # as many as it is would take a minute on a busy machine
     seen = []
 
     def work(event):
@@ -104,7 +105,7 @@ def test_a_flood_behind_a_dead_letter_is_bounded_and_then_flows_in_order(kind, c
         asyncio.run(main())
 
 
-@pytest.mark.parametrize("keys", [1, 20_000])
+@pytest.mark.parametrize("keys", [1, 6_000])
 def test_a_handler_that_never_answers_is_bounded_and_delays_only_itself(keys, clock, monkeypatch):
     monkeypatch.setattr("foldlog.limits.STOP", 0.01)
     fast, begun = Fast(), []
