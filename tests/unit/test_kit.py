@@ -135,7 +135,7 @@ def test_wrong_use_with_a_decider_is_explained():
     with pytest.raises(Invalid, match="takes no int"):
         given(account, 5)
     for part in (decide, 5, Upcast("account.opened", 1, dict)):
-        with pytest.raises(TypeError, match="cannot be given: name a decider, a projection or a handler"):
+        with pytest.raises(TypeError, match="cannot be given: name a decider, a projection, a handler or a process"):
             given(part)
 
 
