@@ -51,7 +51,7 @@ def test_work_is_sent_shared_shown_and_stopped(app, url, tmp_path, running):
     states = {one["function"]: one for one in machine("functions", app)}
     assert set(states) >= {"view.balances.1", "handler.greet"}
     assert "account.opened" in foldlog("why", app, "account-1@1")[0]
-    checks = {one["check"]: one["state"] for one in machine("doctor", app)}
+    checks = {one["check"]: one["state"] for one in machine("doctor", app)[0]["findings"]}
     assert "fail" not in checks.values()
     assert checks["safe head"] == checks["triggers"] == "ok"
     for process in running:

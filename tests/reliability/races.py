@@ -12,9 +12,9 @@ from tests.reliability.child import open_store
 from tests.reliability.processes import Result, expect, lines, start
 
 
-def one_winner(folder: Path, rounds: int, processes: int = 8) -> Result:
+def one_winner(folder: Path, rounds: int, processes: int = 8, url: str = "") -> Result:
     """Every round all processes try the same version, then the same tag condition: exactly one wins each."""
-    url = f"sqlite:{folder}/race.db"
+    url = url or f"sqlite:{folder}/race.db"
     children = [start("race", url, f"p{number}", rounds) for number in range(processes)]
     for child in children:
         expect(child, "open")
@@ -34,9 +34,9 @@ def one_winner(folder: Path, rounds: int, processes: int = 8) -> Result:
     return Result("races on a version and a tag", {"processes": processes, "rounds": rounds}, faults)
 
 
-def tailing(folder: Path, events: int, writers: int = 8, readers: int = 4) -> Result:
+def tailing(folder: Path, events: int, writers: int = 8, readers: int = 4, url: str = "") -> Result:
     """Readers that follow see the same order, nothing skipped, nothing twice."""
-    url = f"sqlite:{folder}/tail.db"
+    url = url or f"sqlite:{folder}/tail.db"
     began = time.perf_counter()
     tails = [start("tail", url, events) for _ in range(readers)]
     for child in tails:

@@ -1,6 +1,7 @@
 """Short forms of the long checks; `make reliability` runs them in full."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_one_of_eight_processes_wins(tmp_path: Path) -> None:
 
 def test_readers_that_follow_see_one_order(tmp_path: Path) -> None:
     assert not races.tailing(tmp_path, events=6_000, writers=4, readers=2).faults
+
+
+def test_one_of_eight_processes_wins_on_a_server(tmp_path: Path, postgres_url: Callable[[], str]) -> None:
+    assert not races.one_winner(tmp_path, rounds=60, url=postgres_url()).faults
+
+
+def test_readers_that_follow_see_one_order_on_a_server(tmp_path: Path, postgres_url: Callable[[], str]) -> None:
+    assert not races.tailing(tmp_path, events=6_000, writers=4, readers=2, url=postgres_url()).faults
 
 
 def test_a_killed_log_serves_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 
 from foldlog.errors import Conflict
+from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.model.stream import NONE
 from foldlog.ports.store import Appended, Batch, Condition, Store
@@ -118,3 +119,19 @@ async def tag_conditions_see_neighbours_without_one(store: Store) -> None:
     assert len(won) == len(events)
     assert sum(event.category == "order" for event in events) == 4
     assert "cart" not in [event.category for event in events[1:]], "only before anybody else"
+
+
+async def losers_leave_the_tags_of_their_neighbours_alone(store: Store) -> None:
+    needs_tags(store)
+    await write(store, "cart-0", 1)
+    batches = [Batch([append(f"cart-{n if n % 3 else 0}", _tagged(n), expected=NONE)]) for n in range(WRITERS)]
+    won, lost = await _race(store, batches)
+    assert (len(won), len(lost)) == (len([n for n in range(WRITERS) if n % 3]), len(range(0, WRITERS, 3)))
+    for n in range(WRITERS):
+        for i in (0, 1, 2):
+            found = [event.body for event in await read_all(store, Query(tags=(f"n:{n}", f"i:{i}")))]
+            assert found == ([f"{n}.{i}".encode()] if n % 3 else [])
+
+
+def _tagged(n: int) -> list[Draft]:
+    return [draft("seen", f"{n}.{i}".encode(), f"n:{n}", f"i:{i}") for i in range(3)]

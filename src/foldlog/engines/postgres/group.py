@@ -120,7 +120,7 @@ class Group:
         kind: list[int] = []
         meta: list[bytes] = []
         body: list[bytes] = []
-        tags: list[tuple[int, int, str]] = []
+        tags: list[tuple[str, str, int]] = []
         for slot, append in appends:
             category = append.stream.partition("-")[0]
             for n, draft in enumerate(append.drafts, 1):
@@ -130,11 +130,11 @@ class Group:
                 meta.append(draft.meta)
                 body.append(draft.body)
                 if draft.tags:
-                    tags += [(slot, n, tag) for tag in dict.fromkeys(draft.tags)]
+                    tags += [(append.tenant, tag, len(slots)) for tag in dict.fromkeys(draft.tags)]
         params: list[Any] = [int8s(self.locks(locks)), *_asked(appends)]
-        params += [int8s(slots), int8s(numbers), int8s(kind), blobs(meta), blobs(body), int8s(range(len(slots)))]
+        params += [int8s(slots), int8s(numbers), int8s(kind), blobs(meta), blobs(body), int8s(range(1, len(slots) + 1))]
         if tags:
-            params += [int8s([t[0] for t in tags]), int8s([t[1] for t in tags]), texts([t[2] for t in tags])]
+            params += [texts([t[0] for t in tags]), texts([t[1] for t in tags]), int8s([t[2] for t in tags])]
         return params
 
 

@@ -10,7 +10,7 @@ streams' row locks, `e` reads all of `heads`, and only then calls nextval, insid
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple
 
 INSERT, PUT, REPLACE, REMOVE, DELETE, CHECK = "insert", "put", "replace", "remove", "delete", "check"
@@ -110,19 +110,29 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
     last = f"SELECT time FROM {s}.events ORDER BY position DESC LIMIT 1"
     yield f"clock AS MATERIALIZED (SELECT greatest({now}, (SELECT time FROM ({last}) AS l)) AS time)"
     columns = ["slot bigint", "n bigint", "kind bigint", "meta bytea", "body bytea", "place bigint"]
+    first = next(number)
+    events = _unnest(columns, chain([first], number), "d")
     yield (
         f"e AS (INSERT INTO {s}.events (position, stream, version, kind, time, tenant, meta, body)"
         f" SELECT nextval('{s}.positions'), stream, version, kind, time, tenant, meta, body FROM ("
         "SELECT o.id AS stream, o.before + d.n AS version, d.kind, clock.time, o.tenant, d.meta, d.body"
-        f" FROM {_unnest(columns, number, 'd')} JOIN heads AS o ON o.slot = d.slot CROSS JOIN clock ORDER BY d.place"
-        ") AS d RETURNING position, stream, version)"
+        f" FROM {events} JOIN heads AS o ON o.slot = d.slot CROSS JOIN clock ORDER BY d.place"
+        ") AS d RETURNING position)"
     )
     if shape.tags:
-        columns = ["slot bigint", "n bigint", "tag text"]
+        # An event's position by its rank among those that were written (0: it was not), both in arrays: a join of tags
+        # and events would be planned for a few rows and meet thousands.
+        places = f"unnest(${first}::bigint[], ${first + 5}::bigint[]) AS d (slot, place)"
         yield (
-            f"t AS (INSERT INTO {s}.tags (tenant, tag, position) SELECT o.tenant, d.tag, e.position"
-            f" FROM {_unnest(columns, number, 'd')} JOIN heads AS o ON o.slot = d.slot"
-            " JOIN e ON e.stream = o.id AND e.version = o.before + d.n)"
+            "ranks AS MATERIALIZED (SELECT array_agg(rank ORDER BY place) AS ranks FROM (SELECT d.place,"
+            " CASE WHEN o.slot IS NULL THEN 0 ELSE count(o.slot) OVER (ORDER BY d.place) END AS rank"
+            f" FROM {places} LEFT JOIN heads AS o ON o.slot = d.slot) AS d)"
+        )
+        tags = _unnest(["tenant text", "tag text", "place bigint"], number, "d")
+        yield (
+            f"t AS (INSERT INTO {s}.tags (tenant, tag, position) SELECT d.tenant, d.tag, p.positions[r.ranks[d.place]]"
+            f" FROM {tags} CROSS JOIN ranks AS r CROSS JOIN (SELECT array_agg(position) AS positions FROM e) AS p"
+            " WHERE r.ranks[d.place] > 0)"
         )
 
 
