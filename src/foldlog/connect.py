@@ -71,13 +71,13 @@ def check_fork(url: str, new: str) -> None:
     """Whether one store can be forked into the other. Errors: `Misconfigured`."""
     for one in (url, new):
         connect(one, Kind, int)
-    if urlsplit(new).query:
-        raise Misconfigured(f"{new!r}: a fork goes on behind its last event; leave the options out")
     if {one.partition(":")[0] for one in (url, new)} != {"sqlite"}:
         raise Misconfigured(
             "only a file is forked, into a new file: sqlite:old.db to sqlite:new.db; between other stores use "
             "`foldlog export` and `import`, which keep events, streams and ids but not positions and times"
         )
+    if urlsplit(new).query:
+        raise Misconfigured(f"{new!r}: a fork goes on behind its last event; leave the options out")
 
 
 async def fork(url: str, new: str, upto: int, rows: Sequence[Put], told: Callable[[int], None]) -> str:

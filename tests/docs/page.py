@@ -4,6 +4,7 @@ All blocks of a page run from top to bottom in one namespace and one event loop,
 
     ```python                   runs
     ```python title="bank.py"   is written to that file, and its names are imported
+    ```sql title="grants.sql"   is written to that file
     ```text                     right behind a block that ran: what that block printed; `...` stands for any text
     ```console                  lines that start with `$ ` run, one after the other; the other lines are their output
 
@@ -94,8 +95,10 @@ class Page:
         assert block.language in LANGUAGES, f"a block of language {block.language!r}: use one of {sorted(LANGUAGES)}"
         if block.shown_only:
             self._printed = None
+        elif block.title:
+            self._printed = self._written(block)
         elif block.language == "python":
-            self._printed = self._written(block) if block.title else self._executed(block)
+            self._printed = self._executed(block)
         elif block.language == "console":
             self._printed = None
             self._commands(block)

@@ -1,5 +1,6 @@
 """Every code block of README and docs/ runs, page by page."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,13 @@ CODE = [page for page in PAGES if any(block.language in {"python", "console"} fo
 
 
 @pytest.mark.parametrize("page", CODE, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "tests/docs/page.py"), str(page)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    env = dict(os.environ)
+    if '"postgresql://' in page.read_text("utf-8"):  # such a page finds its server as libpq does
+        server = request.getfixturevalue("postgres")
+        env |= {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres", "PGDATABASE": "postgres"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False, env=env)
     assert done.returncode == 0, done.stderr
 
 

@@ -53,7 +53,7 @@ class Behind:
         return [row[0] for row in self.ask("SELECT version FROM {s}.events ORDER BY stream, version")]
 
     async def until(self, sql):
-        while not self.ask(sql)[0][0]:  # noqa: ASYNC110 - SQL
+        while not self.ask(sql)[0][0]:  # noqa: ASYNC110 - a server is asked
             await asyncio.sleep(0.01)
 
 

@@ -214,7 +214,7 @@ def test_a_position_taken_before_the_transaction_has_an_id(url):
             stuck = "INSERT INTO events SELECT take(), 1, 2, 1, 1, '', '{}', '{}'"
             thread = threading.Thread(target=slow.conn.execute, args=(stuck,))
             thread.start()
-            while quick.conn.execute(taken).fetchone() != (2,):  # noqa: ASYNC110 - SQL
+            while quick.conn.execute(taken).fetchone() != (2,):  # noqa: ASYNC110 - a server is asked
                 await asyncio.sleep(0.01)
             quick.append()
             (xid,) = quick.conn.execute(

@@ -1,24 +1,28 @@
-"""The same steps on the memory engine and on SQLite: the same answers, the same refusals, the same log and rows."""
+"""The same steps on the memory engine and on each other one: the same answers, refusals, log and rows."""
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine
+from bisect import bisect_right
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from foldlog.engines.memory import MemoryStore
+from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.sqlite import SqliteStore
-from foldlog.errors import FoldlogError
+from foldlog.errors import Conflict, FoldlogError
 from foldlog.model.message import Draft, Kind, to_datetime
 from foldlog.model.query import Query
 from foldlog.model.stream import ANY, EXISTS
 from foldlog.ports.store import Append, Batch, Check, Condition, Delete, Put, Range, RowChange, RowKey, Store, Table
+from tests.servers import Postgres
 
 ROWS = Table("rows", indexes=("size", "name"))
 EXPIRING = Table("expiring", expiring=True)
@@ -55,18 +59,66 @@ def _key(change: RowChange) -> tuple[str, RowKey]:
     return change.table.name, change.key
 
 
+class Ranked:
+    """A store whose positions have holes, as if they had none: what was rolled back took some."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self._there: list[int] = []
+        self.open, self.close, self.get, self.scan = inner.open, inner.close, inner.get, inner.scan
+
+    async def commit(self, batch: Batch) -> Any:
+        try:
+            answers = await self._inner.commit(replace_conditions(batch, self._position))
+        except Conflict as error:
+            if error.what.startswith("events of"):
+                places = map(self._rank, (error.expected, error.actual))
+                raise Conflict(error.what, *places) from error
+            raise
+        events = (await self._inner.read(Query(), self._there[-1] if self._there else 0)).events
+        self._there += [event.position for event in events]
+        return [answer._replace(position=self._rank(answer.position)) for answer in answers]
+
+    async def read(self, query: Query, after: int, limit: int, *, backward: bool = False) -> Any:
+        place = after if query.stream else self._position(after)
+        page = await self._inner.read(query, place, limit, backward=backward)
+        events = [msgspec.structs.replace(event, position=self._rank(event.position)) for event in page.events]
+        return page._replace(events=events, head=self._rank(page.head))
+
+    def _rank(self, position: Any) -> int:
+        return bisect_right(self._there, position)
+
+    def _position(self, rank: int) -> int:
+        there = self._there
+        return there[rank - 1] if 0 < rank <= len(there) else rank + (there[-1] if rank and there else 0)
+
+
+def replace_conditions(batch: Batch, place: Callable[[int], int]) -> Batch:
+    appends = [
+        one
+        if one.condition is None
+        else msgspec.structs.replace(one, condition=Condition(one.condition.query, place(one.condition.after)))
+        for one in batch.appends
+    ]
+    return Batch(appends, batch.rows)
+
+
 class Engines(RuleBasedStateMachine):
     """Both engines, one clock."""
+
+    def make(self) -> Any:
+        """The engine that is compared with memory."""
+        path = str(Path(self.folder.name) / "log.db")
+        return SqliteStore(path, Kind, now=lambda: self.time)
 
     @initialize()
     def begin(self) -> None:
         self.time = 1
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        path = str(Path(self.folder.name) / "log.db")
         self.memory: Store = MemoryStore(Kind, now=lambda: self.time)
-        self.sqlite: Store = SqliteStore(path, Kind, now=lambda: self.time)
-        for store in (self.memory, self.sqlite):
+        self.other = self.make()
+        for store in (self.memory, self.other):
             self.run(store.open())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -75,7 +127,7 @@ class Engines(RuleBasedStateMachine):
     def same(self, work: Any) -> Any:
         """Both engines' answer to the same call, which must be one."""
         answers = []
-        for store in (self.memory, self.sqlite):
+        for store in (self.memory, self.other):
             try:
                 answers.append(_plain(self.run(work(store))))
             except FoldlogError as error:
@@ -150,7 +202,7 @@ class Engines(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "loop"):
-            for store in (self.memory, self.sqlite):
+            for store in (self.memory, self.other):
                 self.run(store.close())
             self.loop.close()
             self.folder.cleanup()
@@ -171,3 +223,13 @@ def _plain(answer: Any) -> Any:
 
 TestEngines = Engines.TestCase
 TestEngines.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_postgres(postgres: Postgres) -> None:
+    names = (f"engines_{number}" for number in count())
+
+    class OnPostgres(Engines):
+        def make(self) -> Any:
+            return Ranked(PostgresStore(postgres.url(next(names)), Kind, now=lambda: self.time))
+
+    run_state_machine_as_test(OnPostgres, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))

@@ -111,6 +111,15 @@ async def a_check_writes_nothing(store: Store) -> None:
         assert (conflict.row, conflict.expected, conflict.actual) == (f"plain/{name}", wanted, actual)
 
 
+async def a_row_of_a_table_that_is_not_there_has_no_version(store: Store) -> None:
+    absent = Table("absent")
+    for wanting in (Check(absent, key("one"), 1), Delete(absent, key("one"), 1), put("one", b"x", 1, table=absent)):
+        for beside in ([], [put("two")]):
+            conflict = await refuses(Conflict, store, Batch(rows=[*beside, wanting]))
+            assert (conflict.row, conflict.expected, conflict.actual) == ("absent/one", 1, 0)
+    await change(store, Delete(absent, key("one")))
+
+
 async def one_conflict_of_many_rows_stores_nothing(store: Store) -> None:
     await change(store, put("one"), put("two"))
     rows: list[RowChange] = [

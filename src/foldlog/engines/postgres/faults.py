@@ -19,9 +19,13 @@ def is_lost(error: BaseException) -> bool:
     return state is None or state.startswith(("08", "57P"))
 
 
+class Unheld(Exception):
+    """A condition of a commit does not hold, which was plain before the server was asked."""
+
+
 def is_refusal(error: BaseException) -> bool:
     """A condition of a commit does not hold."""
-    return isinstance(error, psycopg.Error) and error.sqlstate == REFUSED
+    return isinstance(error, Unheld) or (isinstance(error, psycopg.Error) and error.sqlstate == REFUSED)
 
 
 def is_passing(error: BaseException) -> bool:

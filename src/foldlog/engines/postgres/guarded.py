@@ -4,6 +4,7 @@ absent.
 A transaction of several statements, sent at once. Locks are taken in an earlier statement than the check: within one,
 the check would see the log as it was before it waited, and could miss an event committed meanwhile."""
 
+import logging
 from typing import Any
 
 from foldlog.engines.kinds import Kinds, sides_of
@@ -13,6 +14,9 @@ from foldlog.engines.postgres.matching import Params, Span, positions
 from foldlog.engines.postgres.session import Connection, int8s, texts
 from foldlog.engines.postgres.tables import Stored
 from foldlog.ports.store import Condition, Table
+
+# A refused condition ends a pipeline; psycopg would warn each time that what stood behind it was not done.
+logging.getLogger("psycopg").addFilter(lambda record: "error ignored terminating" not in str(record.msg))
 
 Statement = tuple[str, list[Any]]
 _LOCK = (

@@ -74,6 +74,8 @@ async def _version(conn: Connection, s: str) -> int:
 
 
 async def _migrate(conn: Connection, s: str, version: int) -> None:
+    if not await fetch(conn, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [s]):
+        await fetch(conn, f"CREATE SCHEMA {s}", once=True)  # its owner may have made it: that needs fewer rights
     for number in range(version, SCHEMA):
         for statement in _TEXTS[number].replace("{s}", s).split("\n\n"):
             await fetch(conn, statement, once=True)

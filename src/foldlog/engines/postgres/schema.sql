@@ -1,7 +1,5 @@
 -- The schema of a Foldlog store, version 1. `{s}` is the schema's name. Statements are separated by blank lines.
 
-CREATE SCHEMA IF NOT EXISTS {s}
-
 -- Which log this is, the version of this schema, and a position up to which the log is known to be whole.
 CREATE TABLE {s}.log (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),

@@ -19,7 +19,7 @@ from foldlog.engines.kinds import Kinds
 from foldlog.engines.postgres import guarded, outcome
 from foldlog.engines.postgres.address import Address
 from foldlog.engines.postgres.conflicts import reason
-from foldlog.engines.postgres.faults import is_lost, is_passing, is_refusal, is_stale, said
+from foldlog.engines.postgres.faults import Unheld, is_lost, is_passing, is_refusal, is_stale, said
 from foldlog.engines.postgres.group import Done, Fenced, Group, wants_absence
 from foldlog.engines.postgres.kinds import ensure
 from foldlog.engines.postgres.locks import Locks
@@ -239,6 +239,8 @@ class Writer:
             found = await (self._tables.create if needed else self._tables.find)(conn, table)
             if found is not None:
                 stored[table] = found
+        if any(change.if_version and change.table not in stored for batch in group.batches for change in batch.rows):
+            raise Unheld  # it wants a version of a row whose table is not there
         return stored
 
     async def _found_out(self, group: Group, seq: int, lost: Exception) -> Done:
