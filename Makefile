@@ -42,7 +42,7 @@ test: $(STAMP) ## every test, long checks in their short forms; model, flow and 
 docs: $(STAMP) ## build docs/ into site/; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(STAMP) ## measure Foldlog, its peer and the raw limit side by side; ARGS="--help" shows more
+bench: $(STAMP) ## measure Foldlog, its peers and the raw limit; ARGS="--engine postgres" on PostgreSQL
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 reliability: $(STAMP) ## the long crash, fault and race checks; ARGS="--help" shows more
