@@ -172,7 +172,8 @@ class Identity:
 
 
 class Store(Protocol):
-    """The port. Errors of every method: `Unavailable` (try again; nothing was stored), `Corrupt` (stop and alert)."""
+    """The port. Errors of every method: `Unavailable` (try again; nothing was stored, but where a server went in a
+    commit and did not come back to tell, which the message then says), `Corrupt` (stop and alert)."""
 
     capabilities: Capabilities
     identity: Identity
