@@ -19,7 +19,6 @@ from foldlog.model.message import Draft, Meta, encode_meta, to_datetime
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
 from tests.integration.cli_process import machine
-from tests.unit import transfers
 from tests.unit.bank import Deposit, Open, Opened, account, balances
 
 
@@ -376,26 +375,3 @@ def test_by_time_of_recording_and_of_occurrence(tmp_path):
 def test_stores_that_cannot_be_forked_into_each_other(url, new):
     with pytest.raises(Misconfigured):
         check_fork(url, new)
-
-
-@pytest.mark.parametrize("handlers", ["new", "all"])
-def test_processes_begin_behind_the_copied_events_whatever_handlers_do(tmp_path, handlers):
-    old, new = f"sqlite:{tmp_path}/old.db", f"sqlite:{tmp_path}/new.db"
-    parts = [transfers.requests, transfers.account, transfers.transfer]
-
-    async def main():
-        async with App(old, parts) as app:
-            await app.send(transfers.account, "a", transfers.Move(10))
-            await app.send(transfers.requests, "1", transfers.Request("a", "b", 7))
-            await app.settle()
-            head, identity = await app.system.store.head(), app.system.store.identity
-        origin = Fork(identity.log, identity.epoch, head, handlers)
-        await fork(old, new, head, [origin.row()], quiet)
-        async with App(new, parts) as app:
-            await app.settle()
-            assert await app.system.store.head() == head
-            await app.send(transfers.requests, "2", transfers.Request("a", "b", 2))
-            await app.settle()
-            assert await app.get(transfers.account, "b") == 9
-
-    asyncio.run(main())
