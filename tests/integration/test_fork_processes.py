@@ -1,4 +1,4 @@
-"""A fork takes events along and no instances: processes begin behind what was copied."""
+"""A fork takes no instances along, and its processes leave the copied events alone."""
 
 import asyncio
 
@@ -7,8 +7,11 @@ import pytest
 from foldlog import App
 from foldlog.connect import fork
 from foldlog.flow.fork import Fork
-from tests.integration.test_fork import quiet
 from tests.unit import transfers
+
+
+def quiet(position):
+    """Nobody looks."""
 
 
 @pytest.mark.parametrize("handlers", ["new", "all"])

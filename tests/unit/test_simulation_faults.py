@@ -192,7 +192,7 @@ def test_every_fault_and_every_invariant_is_in_the_guide():
         assert re.search(rf"^\| `{fault}` \| {fault.chance_at}\b", page, re.MULTILINE), fault
     run = (Path(__file__).parents[2] / "src/foldlog/testing/simulation/run.py").read_text("utf-8")
     names = [one.__name__ for one in ALWAYS] + re.findall(r'Broken\("(\w+)"', run)
-    assert len(names) == 7
+    assert len(names) == 8
     for name in names:
         assert f"| `{name}` |" in page, name
 
