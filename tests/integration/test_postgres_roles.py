@@ -165,3 +165,9 @@ def test_a_database_that_is_none_or_wrong(postgres, postgres_url):
         told(postgres.url("x").replace("/postgres?", "/latin?"))
     with pytest.raises(Unavailable, match="nowhere"):
         told(postgres.url("x").replace("/postgres?", "/nowhere?"))
+
+
+@pytest.mark.parametrize("name", ["order", "user", "left"])
+def test_a_schema_named_by_a_word_of_sql_is_refused(postgres, name):
+    with pytest.raises(Misconfigured, match="a word of SQL"):
+        told(postgres.url(name))

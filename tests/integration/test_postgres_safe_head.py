@@ -303,3 +303,17 @@ def test_a_waiting_reader_is_woken_when_a_hole_is_filled(url):
             assert await seen(store, 1) == [2, 3]
 
     run(story, url)
+
+
+def test_a_process_that_knows_of_much_when_it_begins_reads_its_first_page(url):
+    async def story(store):
+        for _ in range(20):
+            await append(store)
+        with others(url) as (other,):
+            other.conn.execute("UPDATE log SET head = 21")
+        async with opened(url) as fresh:
+            page = await fresh.read(Query(), 0, 5)
+            assert [event.position for event in page.events] == [1, 2, 3, 4, 5]
+            assert page.more
+
+    run(story, url)

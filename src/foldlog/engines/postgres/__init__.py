@@ -121,6 +121,7 @@ class PostgresStore:
             kinds, tables = Kinds(self._make_kind), Tables(address.schema, locks)
             self._tables = tables
             self._head = SafeHead(address.schema, head)
+            await self._head.look(conn)  # and the kinds of all that is below it: a page may end there unasked
             self._log = Log(address.schema, self.identity.log, kinds, self._head)
             self._pool = Pool(address)
             self._watch = Watch(address, self._head, self._pool, me)

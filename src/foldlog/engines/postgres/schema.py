@@ -61,6 +61,9 @@ async def _check_server(conn: Connection, address: Address) -> None:
         raise Misconfigured(f"{address.shown} has the encoding {encoding}: make a database with ENCODING 'UTF8'")
     if standby:
         raise Unavailable(f"{address.shown} is a standby: Foldlog needs the primary")
+    keyword = "SELECT 1 FROM pg_catalog.pg_get_keywords() WHERE word = $1 AND catcode IN ('R', 'T')"
+    if await fetch(conn, keyword, [address.schema], once=True):
+        raise Misconfigured(f"schema={address.schema!r} is a word of SQL: take another name")
 
 
 async def _version(conn: Connection, s: str) -> int:
