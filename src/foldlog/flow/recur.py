@@ -43,7 +43,8 @@ class Recur:
     def __init__(self, store: Store, clock: Clock, execute: Execute, schedule: Schedule) -> None:
         self._store, self._clock, self._execute, self.schedule = store, clock, execute, schedule
         self.progress = Progress()
-        self.failure: BaseException | None = None
+        self.name = f"schedule.{schedule.name}"
+        self.failure: Exception | None = None
         self._next = 0  # not looked yet: due
         self._attempts = 0
 
@@ -76,15 +77,14 @@ class Recur:
             await self._send(found, version, schedule.due(now), stop)
         else:
             self._next = found.next
+            self._attempts = 0  # another process may have made the time that they were for
             self.progress.pulse()
             await either(self._clock.until(found.next), stop.wait())
 
     async def _send(self, found: Planned, version: int, due: int, stop: asyncio.Event) -> None:
         schedule = self.schedule
         after = Planned(due + schedule.every, due)
-        origin = Origin(
-            schedule.tenant, event_id(schedule.tenant, f"schedule.{schedule.name}", str(due), 0), remember=False
-        )
+        origin = Origin(schedule.tenant, event_id(schedule.tenant, self.name, str(due), 0), remember=False)
         error = ""
         try:
             send = schedule.send if isinstance(schedule.send, Send) else schedule.send(to_datetime(due))
@@ -118,5 +118,4 @@ class Recur:
         return Put(SCHEDULES, RowKey("", self.schedule.name), msgspec.json.encode(planned), if_version=version)
 
     def _tell(self, level: int, what: str) -> None:
-        name = f"schedule.{self.schedule.name}"
-        log.log(level, "%s: %s", name, what, extra={"function": name, "error": what})
+        log.log(level, "%s: %s", self.name, what, extra={"function": self.name, "error": what})
