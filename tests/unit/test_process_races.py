@@ -10,7 +10,7 @@ from foldlog.errors import Corrupt
 from foldlog.flow.orchestrate import Orchestration, decode
 from foldlog.model.message import Kind, Recorded
 from foldlog.ports.store import RowKey
-from foldlog.process import Process
+from foldlog.process import Process, Schedule
 from foldlog.testing.clock import FakeClock
 from tests.unit.bank import Deposit, Deposited, Opened, account
 from tests.unit.site import Site, turns, until
@@ -183,5 +183,33 @@ def test_attempts_for_a_time_that_another_process_made_do_not_count_for_the_next
         await app.settle()
         assert tries == ["02:00", "02:00"]
         await app.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_a_schedule_that_was_given_other_times_keeps_to_them_from_now_on(site, clock, missed):
+    part, _ = maker()
+    daily = Schedule("hourly", 24 * HOUR, hourly().send)
+
+    async def main():
+        async with site.app([part, daily]) as app:
+            await app.settle()
+        clock.advance((25 if missed else 0.5) * HOUR)
+        async with site.app([part, hourly()]) as app:
+            await app.settle()
+            assert await made(app) == (["01:00"] if missed else [])
+            clock.advance(HOUR)
+            await app.settle()
+            assert await made(app) == (["01:00", "02:00"] if missed else ["01:00"])
+            clock.advance(HOUR / 4)
+        async with site.app([part, daily]) as app:
+            await app.settle()
+            clock.advance(2 * HOUR)
+            await app.settle()
+            assert len(await made(app)) == (2 if missed else 1)  # that hour is not one of its times
+            clock.advance(24 * HOUR)
+            await app.settle()
+            assert (await made(app))[-1] == "00:00"
 
     asyncio.run(main())
