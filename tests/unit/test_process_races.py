@@ -13,7 +13,7 @@ from foldlog.ports.store import RowKey
 from foldlog.process import Process, Schedule
 from foldlog.testing.clock import FakeClock
 from tests.unit.bank import Deposit, Deposited, Opened, account
-from tests.unit.site import Site, turns, until
+from tests.unit.site import Site, kill, turns, until
 from tests.unit.test_letting_go import Run, of_partition, opened
 from tests.unit.test_outbox import Write, fill, note
 from tests.unit.test_schedule import HOUR, hourly, made, maker
@@ -211,5 +211,51 @@ def test_a_schedule_that_was_given_other_times_keeps_to_them_from_now_on(site, c
             clock.advance(24 * HOUR)
             await app.settle()
             assert (await made(app))[-1] == "00:00"
+
+    asyncio.run(main())
+
+
+def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(clock, monkeypatch):
+    decide, late, tries = note.decide, [], []
+
+    @handler("insists", retry=Backoff(5, 1, 1))
+    async def insists(event: Opened) -> Send:
+        return Send("note", "a", Write("once"))
+
+    def fails_for_the_next_owner(command, state):
+        tries.append(state)
+        if len(tries) == 2:
+            raise RuntimeError("something that is over soon")
+        return decide(command, state)
+
+    def dies(link, batch):
+        if batch.appends and batch.appends[0].stream == "note-a":
+            late.append(batch)
+            link.dead = True
+
+    async def main():
+        site = Site(clock=clock)
+        app, again = (site.app([account, note, insists]) for _ in range(2))
+        app.link.before = dies
+        await app.start()
+        await opened(app, ["a"])
+        await until(lambda: late)
+        monkeypatch.setattr(note, "decide", fails_for_the_next_owner)
+        tries.append(0)
+        await kill(app)
+        clock.advance(60)
+        commit = again.link.commit
+
+        async def after_what_comes_late(batch):
+            if len(tries) == 2 and late and any(b'"attempts":1' in getattr(row, "value", b"") for row in batch.rows):
+                await again.link.inner.commit(late.pop())
+            return await commit(batch)
+
+        again.link.commit = after_what_comes_late
+        async with again:
+            await again.settle()
+            assert not late
+            assert await again.get(note, "a") == 1
+            assert not await again.dead_letters()
 
     asyncio.run(main())
