@@ -215,6 +215,17 @@ def test_a_step_that_an_event_says_has_failed_is_not_undone_itself():
     given(waits(), *before, Declined()).when(Accepted(Book())).then(Cancel("step"), flight)
 
 
+@pytest.mark.parametrize("ended", [Cancelled("closed"), TimedOut(1)])
+def test_a_step_that_was_given_up_and_then_failed_is_not_undone_itself(ended):
+    flight = Send("flight", "1", Free(), insist=True)
+    before = [PLAN, Accepted(Book()), ended, Declined()]
+    given(waits(), *before).when(Accepted(Book())).then(Cancel("step"), flight)
+    no_undo = Step(do=lambda event: Send("hotel", "1", Book()), done=Confirmed, failed=Declined)
+    last = saga("late", [step(0, "flight"), no_undo], on=Planned)
+    if isinstance(ended, Cancelled):
+        given(last, *before).when(Accepted(Book())).then(Cancel("step"), flight)
+
+
 def test_an_operator_cancels_a_saga():
     flight, hotel = (Send(name, "1", Free(), insist=True) for name in ("flight", "hotel"))
     given(waits(), PLAN, Accepted(Book()), Accepted(Book())).when(Cancelled("closed")).then(Cancel("step"), hotel)

@@ -7,7 +7,7 @@ first are barred. What a lane finishes is given to the committer, which marks it
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -18,7 +18,7 @@ from foldlog.flow.execute import Execute
 from foldlog.flow.gate import Gate
 from foldlog.flow.inbox import Item
 from foldlog.flow.lease import Lease
-from foldlog.flow.mark import Board, Committer
+from foldlog.flow.mark import Board, Change, Committer
 from foldlog.flow.outbox import Outbox, let_go
 from foldlog.flow.page import Lane, Pages, Place
 from foldlog.flow.partition import partition_of
@@ -29,9 +29,6 @@ from foldlog.flow.window import Window
 from foldlog.model.clock import Clock
 from foldlog.model.message import Recorded
 from foldlog.ports.store import RowChange, Store
-
-Change = tuple[int, Callable[[], list[RowChange]], int]
-"""For the committer: a partition, its changes, about how many bytes they have."""
 
 
 class Lanes:
@@ -169,7 +166,7 @@ class Lanes:
                 at = sum(1 for one in queue if one.place < item.place)
                 busy = bool(queue) and queue[0] is self._working.get(lane)
                 queue.insert(max(at, busy), item)
-            await self.committer.store(item.partition, lambda: [item.put() if replayed else self._retire(item)])
+            await self.committer.store(item.partition, lambda: [item.put(item.row) if replayed else self._retire(item)])
         self.start(lane)
         self._forget(lane)
 
@@ -225,6 +222,7 @@ class Lanes:
             if self.effect.page > 1:
                 await self._pages.wait(lane, queue)
             async with self._slots:
+                await self.committer.whole()
                 del self._queued[lane]
                 taken = self._pages.leave(lane)
                 # Whoever waited here must look again: a stopping function starts nothing new.
@@ -292,10 +290,7 @@ class Lanes:
                 changes.append(self._failed(queue, item, outcome, event))
             elif (change := self._done(queue, item, outcome, event)) is not None:
                 changes.append(change)
-        if len(changes) == 1:
-            await self.committer.store(*changes[0])
-        elif changes:
-            await asyncio.gather(*[self.committer.ask(*change) for change in changes])
+        await self.committer.store_all(changes)
         if self.timers is not None:
             for (_, _, item), outcome in zip(page, outcomes, strict=True):
                 self.timers.note(item.partition, outcome.rings)
@@ -360,7 +355,8 @@ class Lanes:
         def changes() -> list[RowChange]:
             if fresh:
                 self._finish(item, plain=False)
-            return [item.put()]
+            # A command whose answer was lost, or that an owner of before sends late, is not to come back to its row.
+            return [item.put(item.row if item.command else None)]
 
         return item.partition, changes, 0
 

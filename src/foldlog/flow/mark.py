@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from foldlog import limits
@@ -11,6 +11,8 @@ from foldlog.flow.lease import Lease
 from foldlog.ports.store import RowChange, RowKey
 
 _NOBODY = -1
+Change = tuple[int, Callable[[], list[RowChange]], int]
+"""A partition, its changes, about how many bytes they have."""
 Answer = tuple[int, Callable[[], list[RowChange]], int, asyncio.Future[None]]
 
 
@@ -151,6 +153,7 @@ class Committer:
         self._answers: deque[Answer] = deque()
         self._dirty = asyncio.Event()
         self._flushing = self._closed = self._ended = False
+        self._torn: asyncio.Future[None] | None = None
 
     @property
     def busy(self) -> bool:
@@ -173,6 +176,20 @@ class Committer:
         `weight` is about how many bytes they have: heavy answers go into commits of their own.
         """
         await self.ask(partition, changes, weight)
+
+    async def store_all(self, asked: Sequence[Change]) -> None:
+        """As `store`, for several. Where whoever waits is cancelled they are stored all the same; `whole` waits."""
+        futures = [self.ask(*change) for change in asked]
+        try:
+            await asyncio.gather(*futures)
+        except asyncio.CancelledError:
+            self._torn = self.ask(_NOBODY, list)
+            raise
+
+    async def whole(self) -> None:
+        """Return when nothing is left to be stored of what nobody waits for any more: what comes next reads it."""
+        while self._torn is not None and not self._torn.done():
+            await asyncio.shield(self._torn)
 
     def ask(self, partition: int, changes: Callable[[], list[RowChange]], weight: int = 0) -> asyncio.Future[None]:
         """As `store`, to wait for later: they are stored even where whoever asked is cancelled at once."""

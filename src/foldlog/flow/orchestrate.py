@@ -5,6 +5,7 @@ became of a command, a timer that rang and an operator's word come back as event
 """
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import msgspec
@@ -111,6 +112,8 @@ class Orchestration(Effect):
             return (event.key,)
         found = key(event if self._by_envelope else event.data)
         several = (found,) if isinstance(found, str) else tuple(dict.fromkeys(found or ()))
+        if isinstance(found, AbstractSet):
+            several = tuple(sorted(several))  # a set has another order in each process, and items go by their number
         if len(several) > limits.INSTANCES:
             raise TooLarge(f"{self.what}: one event is for {len(several)} instances, at most {limits.INSTANCES}")
         return [check_text("process key", one, limits.KEY_BYTES) for one in several]

@@ -24,11 +24,13 @@ SCHEDULES = Table("schedules")
 
 
 class Planned(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The row's value: when it is due next and was last sent (microseconds since 1970), and why the last one failed."""
+    """The row's value: when it is due next and was last sent (microseconds since 1970), why the last one failed, and
+    the times (`every`, `offset`) that the next is one of."""
 
     next: int
     sent: int = 0
     error: str = ""
+    times: tuple[int, int] = (0, 0)
 
 
 async def planned(store: Store, name: str) -> tuple[Planned | None, int]:
@@ -43,7 +45,8 @@ class Recur:
     def __init__(self, store: Store, clock: Clock, execute: Execute, schedule: Schedule) -> None:
         self._store, self._clock, self._execute, self.schedule = store, clock, execute, schedule
         self.progress = Progress()
-        self.failure: BaseException | None = None
+        self.name = f"schedule.{schedule.name}"
+        self.failure: Exception | None = None
         self._next = 0  # not looked yet: due
         self._attempts = 0
 
@@ -70,21 +73,23 @@ class Recur:
     async def _once(self, stop: asyncio.Event) -> None:
         schedule, now = self.schedule, self._clock.now()
         found, version = await planned(self._store, schedule.name)
+        due, times = schedule.due(now), (schedule.every, schedule.offset)
         if found is None:
-            await self._write(Planned(schedule.due(now) + schedule.every), version)
-        elif found.next <= now:
-            await self._send(found, version, schedule.due(now), stop)
+            await self._write(Planned(due + schedule.every, times=times), version)
+        elif found.next <= due:
+            await self._send(found, version, due, stop)
+        elif found.times != times:  # what is planned is none of the times that it has now
+            await self._write(Planned(due + schedule.every, found.sent, found.error, times), version)
         else:
             self._next = found.next
+            self._attempts = 0  # another process may have made the time that they were for
             self.progress.pulse()
             await either(self._clock.until(found.next), stop.wait())
 
     async def _send(self, found: Planned, version: int, due: int, stop: asyncio.Event) -> None:
         schedule = self.schedule
-        after = Planned(due + schedule.every, due)
-        origin = Origin(
-            schedule.tenant, event_id(schedule.tenant, f"schedule.{schedule.name}", str(due), 0), remember=False
-        )
+        after = Planned(due + schedule.every, due, times=(schedule.every, schedule.offset))
+        origin = Origin(schedule.tenant, event_id(schedule.tenant, self.name, str(due), 0), remember=False)
         error = ""
         try:
             send = schedule.send if isinstance(schedule.send, Send) else schedule.send(to_datetime(due))
@@ -108,7 +113,7 @@ class Recur:
         self._attempts = 0
         if error:
             self._tell(logging.ERROR, last_line(error))
-            await self._write(Planned(after.next, found.sent, error), version)
+            await self._write(Planned(after.next, found.sent, error, after.times), version)
 
     async def _write(self, planned: Planned, version: int) -> None:
         with suppress(Conflict):  # another process was faster
@@ -118,5 +123,4 @@ class Recur:
         return Put(SCHEDULES, RowKey("", self.schedule.name), msgspec.json.encode(planned), if_version=version)
 
     def _tell(self, level: int, what: str) -> None:
-        name = f"schedule.{self.schedule.name}"
-        log.log(level, "%s: %s", name, what, extra={"function": name, "error": what})
+        log.log(level, "%s: %s", self.name, what, extra={"function": self.name, "error": what})

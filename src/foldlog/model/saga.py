@@ -164,6 +164,8 @@ class _Run:
 
     def _fail(self, saga: Saga[Any], why: str, *, undo: bool = True) -> Saga[Any] | None:
         """The step has failed: at once where its command was answered, else as soon as it is."""
+        if saga.phase == FAILED and not undo:
+            return msgspec.structs.replace(saga, seen=FAILED)  # given up before, and now there is nothing to undo
         if saga.phase in {UNDOING, FAILED}:
             return saga
         failed = msgspec.structs.replace(saga, phase=FAILED, why=why, seen="" if undo else FAILED)

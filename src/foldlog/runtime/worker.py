@@ -256,8 +256,10 @@ class Worker:
         """Start every function."""
         if self.runners:
             self._beating = asyncio.create_task(self._members.keep(self._stop))
-        works: list[Runner | Recur] = [*self.runners.values(), *self.schedules]
-        self._tasks = [asyncio.create_task(work.run(self._stop)) for work in works]
+        self._tasks = [asyncio.create_task(work.run(self._stop)) for _, work in self._works()]
+
+    def _works(self) -> list[tuple[str, Runner | Recur]]:
+        return [*self.runners.items(), *((one.name, one) for one in self.schedules)]
 
     async def stop(self) -> None:
         """Let running attempts finish (at most `limits.STOP` seconds), mark what is done, give the leases back."""
@@ -271,18 +273,18 @@ class Worker:
     ) -> None:
         """Call `ready` once every function has begun, then wait for `stop`; call `stopped` for each that stops for
         good, before `ready` for those that could not begin. Errors: why the last one stopped, where none is left."""
-        running = dict(zip(self._tasks, self.runners.values(), strict=True))
+        running = dict(zip(self._tasks, self._works(), strict=True))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         try:
             await either(stop.wait(), self._begun())
             told = False
             while not stop.is_set():
-                for task, runner in list(running.items()):
-                    if runner.failure is not None:
+                for task, (name, work) in list(running.items()):
+                    if work.failure is not None:
                         del running[task]
-                        stopped(runner.function.name, runner.failure)
+                        stopped(name, work.failure)
                         if not running:
-                            raise runner.failure
+                            raise work.failure
                     elif task.done():
                         task.result()
                 if not told:
