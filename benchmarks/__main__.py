@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.engines import ENGINES, Engine
 from benchmarks.measure import Result, Workload, measure
 from benchmarks.place import choose, file_system, sync_micros
+from benchmarks.postgres import packages
 from benchmarks.report import conditions, print_table, write_json
 
 ROUNDS = 5
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         workloads = _workloads(said.only, engine)
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
+    packages.WANTED_AT_ALL = not said.no_npm
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="foldlog-bench-", dir=choose(said.dir)) as name:
         folder = Path(name)
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", metavar="NAME,...", help=f"some workloads only. {names}")
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it runs, not how fast")
+    parser.add_argument("--no-npm", action="store_true", help="leave out the sides that come by npm; fetch nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument(
         "--dir", type=Path, metavar="FOLDER", help="where the databases are made: a folder on a real disk"

@@ -16,10 +16,14 @@ WANTED = {
 }
 
 
+WANTED_AT_ALL = True
+
+
 @cache
 def fetched() -> Path | None:
-    """The folder that holds `node_modules`; None where npm or node is not there, or nothing could be fetched."""
-    if not shutil.which("npm") or not shutil.which("node"):
+    """The folder that holds `node_modules`; None where it is not wanted, npm or node is not there, or nothing could be
+    fetched."""
+    if not WANTED_AT_ALL or not shutil.which("npm") or not shutil.which("node"):
         return None
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "foldlog-benchmarks"
     base.mkdir(parents=True, exist_ok=True)
