@@ -205,8 +205,9 @@ def test_stopping_lets_the_running_attempt_finish_and_starts_no_other(site):
             await app.send(account, key, Open(key))
             await app.send(account, key, Deposit(1))
         await until(lambda: begun)
+        lanes = app.runner("handler.see")._work._lanes  # noqa: SLF001 - when it has heard of it, no user can tell
         stopping = asyncio.create_task(app.stop())
-        await turns()
+        await until(lambda: lanes.stopping)
         gate.set()
         await stopping
         assert begun == ended == [1]

@@ -109,7 +109,7 @@ def test_every_fault_is_shown_at_once(write, capsys) -> None:
 def untyped(row, event): return row
 @handler("late")
 async def late(event: "Nowhere") -> None: ...
-app = App("postgres:x", parts=[account, account, projection("u")(untyped), late, owners, evolve])
+app = App("nowhere:x", parts=[account, account, projection("u")(untyped), late, owners, evolve])
 """)
     code, found = checked(capsys, path)
     assert code == 1
@@ -118,7 +118,7 @@ app = App("postgres:x", parts=[account, account, projection("u")(untyped), late,
         "projection 'u'",
         "Nowhere",
         "is no part",
-        "'postgres:x' names no store",
+        "'nowhere:x' names no store",
     )
     assert len(found["faults"]) == len(wanted)
     assert all(any(text in fault for fault in found["faults"]) for text in wanted)

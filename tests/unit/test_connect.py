@@ -62,7 +62,7 @@ def test_postgresql():
     [
         "postgres://h/db?schema=", "postgres://h/db?schema=Shop", "postgres://h/db?schema=pg_shop", "postgres://h/d?schema=a;b",
         f"postgres://h/db?schema={'x' * 49}", "postgres://h/db?proxy=session", "postgres://h/db?start=-1",
-        f"postgres://h/db?start={2**62}", "postgres://h/db?colour=red",
+        f"postgres://h/db?start={2**62}", "postgres://h/db?colour=red", "postgres:x",
     ],
 )  # fmt: skip
 def test_what_no_server_is_asked(url):

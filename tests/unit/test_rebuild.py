@@ -8,12 +8,12 @@ from foldlog import handler, limits
 from foldlog.flow import serving
 from foldlog.flow.lease import Lease, checkpoint
 from foldlog.flow.partition import ALL
-from foldlog.flow.rebuild import Pace
+from foldlog.flow.rebuild import Pace, Rebuild
 from foldlog.flow.serving import Served
 from foldlog.runtime.building import build_view
 from foldlog.testing.kit import FakeClock
 from tests.unit.bank import Deposit, Deposited, account
-from tests.unit.site import crash_at, kill, quiet, settled_or_dead
+from tests.unit.site import crash_at, kill, quiet, settled_or_dead, turns, until
 from tests.unit.view_versions import all_rows, doubled, filled, manual
 
 
@@ -54,6 +54,32 @@ def test_a_build_that_dies_at_any_commit_goes_on(site, clock, monkeypatch):
     asyncio.run(main())
     assert died.count(True) > 12
     assert positions == sorted(positions)
+
+
+def test_nothing_is_settled_before_a_build_that_goes_on_is_noted(site, monkeypatch):
+    noted = Rebuild.caught_up
+    gate = asyncio.Event()
+
+    async def caught_up(self, position):
+        await gate.wait()
+        await noted(self, position)
+
+    async def main():
+        await filled(site)
+        async with site.app([account, manual]) as app:
+            gate.set()
+            await app.settle()
+        gate.clear()
+        monkeypatch.setattr(Rebuild, "caught_up", caught_up)
+        async with site.app([account, manual]) as app:  # its checkpoint is at the head already
+            settling = asyncio.create_task(app.settle())
+            await until(lambda: app.runner("view.balances.2").held)
+            await turns()
+            assert not settling.done()
+            gate.set()
+            await settling
+
+    asyncio.run(main())
 
 
 def test_handlers_run_for_nothing_old(site):

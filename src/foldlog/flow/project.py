@@ -95,9 +95,10 @@ class Project:
                         if self._turn.is_set():
                             break  # read before a partition joined that has not come so far, or when all is over
                         await self.page(fed)
-                    if shown is not None:
+                    kept = fed.kept and self.keeps
+                    if shown is not None and not kept:
                         await shown(fed.upto)
-                    self._tell()
+                    self._tell(kept=kept)
         finally:
             stopping.cancel()
 
@@ -124,9 +125,11 @@ class Project:
         self._progress.pulse()
         return seen
 
-    def _tell(self) -> None:
-        self._told = min(self.seen.values(), default=0)
-        self._progress.advance(self._told)
+    def _tell(self, *, kept: bool) -> None:
+        low = min(self.seen.values(), default=0)
+        if not kept:  # else it is not settled before what comes last has been shown
+            self._told = low
+        self._progress.advance(low)
 
     async def note(self) -> None:
         """Commit the checkpoints alone, up to where each partition has come. Errors: `Conflict`."""

@@ -29,6 +29,8 @@ def parse(url: str) -> Address:
     """The address behind `postgresql://user@host:port/database?schema=name&proxy=transaction&start=n`; every other
     option goes to libpq. Errors: `Misconfigured`."""
     parts = urlsplit(url)
+    if not url.startswith(f"{parts.scheme}://"):
+        raise Misconfigured(f"{url!r} lacks its //: postgresql://user@host:port/database")
     kept: list[tuple[str, str]] = []
     schema, proxied, start = SCHEMA, False, 0
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
