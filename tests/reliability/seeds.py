@@ -11,8 +11,8 @@ from foldlog.testing.simulation import Simulation
 from tests.reliability.processes import Result
 from tests.simulation import bank, shop, transfers
 
-_ROUND = 50  # of so many seeds one is the shop's: its fourteen functions take ten times as long; two are of processes
-_AGAIN = 50  # of so many seeds two are run twice
+_ROUND = 100  # of so many seeds one is the shop's: its fourteen functions take ten times as long; two are of processes
+_AGAIN = 100  # of so many seeds two are run twice
 _CHUNK = 50
 
 
