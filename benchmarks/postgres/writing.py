@@ -1,8 +1,9 @@
 """Appends: one writer, 64 senders through the app, 100 events at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 from benchmarks import peer_work
 from benchmarks.measure import Aim, Bench, Metric, Side, Workload
@@ -46,14 +47,8 @@ def one_writer(bench: Bench) -> Iterator[dict[str, Side]]:
     events = bench.sizes.single
     with ExitStack() as stack:
         stage = Stage(bench, "one", stack)
-        sides: dict[str, Side] = {"ours": lambda: stage.ours.one_writer(events)}
-        for name, work in stage.library.items():
-            sides[name] = partial(work.one_writer, events)
-        for message_db in stage.message_db:
-            sides["peer message-db"] = partial(message_db.one_writer, events)
-        for emmett in stage.emmett:
-            sides["peer emmett"] = partial(emmett.ask, "one-writer", count=events)
-        yield {**sides, "raw": lambda: stage.bare.one_writer(events)}
+        asked = [partial(emmett.ask, "one-writer", count=events) for emmett in stage.emmett]
+        yield _sides(stage, lambda side: partial(side.one_writer, events), asked)
 
 
 @contextmanager
@@ -81,14 +76,20 @@ def hundreds(bench: Bench) -> Iterator[dict[str, Side]]:
     times = bench.sizes.hundreds
     with ExitStack() as stack:
         stage = Stage(bench, "hundreds", stack)
-        sides: dict[str, Side] = {"ours": lambda: stage.ours.hundreds(times)}
-        for name, work in stage.library.items():
-            sides[name] = partial(work.hundreds, times)
-        for message_db in stage.message_db:
-            sides["peer message-db"] = partial(message_db.hundreds, times)
-        for emmett in stage.emmett:
-            sides["peer emmett"] = partial(emmett.ask, "hundreds", times=times)
-        yield {**sides, "raw": lambda: stage.bare.hundreds(times)}
+        asked = [partial(emmett.ask, "hundreds", times=times) for emmett in stage.emmett]
+        yield _sides(stage, lambda side: partial(side.hundreds, times), asked)
+
+
+def _sides(stage: Stage, work: Callable[[Any], Side], asked: Sequence[Side]) -> dict[str, Side]:
+    """The same work by every side that is there; `asked` is that of Emmett, which runs in node."""
+    sides = {"ours": work(stage.ours)}
+    for name, library_work in stage.library.items():
+        sides[name] = work(library_work)
+    for message_db in stage.message_db:
+        sides["peer message-db"] = work(message_db)
+    for emmett in asked:
+        sides["peer emmett"] = emmett
+    return {**sides, "raw": work(stage.bare)}
 
 
 ONE_WRITER = Workload(

@@ -43,7 +43,6 @@ class SafeHead:
         self._positions = f"SELECT position FROM {schema}.events WHERE position > $1 ORDER BY position LIMIT $2"
         self._newest = f"SELECT coalesce(max(id), 0) FROM {schema}.kinds"
         events = f"'{schema}.events'::regclass"
-        events = f"'{schema}.events'::regclass"
         self._owners = (
             "SELECT l.virtualtransaction, l.pid IS NULL,"
             " (SELECT min(((b.classid::bigint & 4095) << 32) | b.objid::bigint) FROM pg_catalog.pg_locks AS b"
