@@ -7,9 +7,15 @@ from tests.servers import postgres_or_skip
 
 @pytest.fixture(scope="session")
 def postgres():
-    """One private PostgreSQL for all tests of this process. What must outlive a crash starts a server of its own, with
-    fsync; here it would cost a third of the time."""
+    """One private PostgreSQL for all tests of this process, without fsync, which would cost a third of the time."""
     with postgres_or_skip(fsync="off") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def durable_postgres():
+    """One with the settings of production, for modules that look at them: let their `postgres` be this one."""
+    with postgres_or_skip() as server:
         yield server
 
 

@@ -8,6 +8,12 @@ import pytest
 from tests.integration.cli_process import PATIENCE, foldlog, line, machine, start, until, write_app
 
 
+@pytest.fixture(scope="module")
+def postgres(durable_postgres):
+    """`doctor` looks at the server's settings."""
+    return durable_postgres
+
+
 @pytest.fixture
 def url(postgres_url):
     return postgres_url()

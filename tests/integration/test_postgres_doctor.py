@@ -11,14 +11,12 @@ from foldlog.engines.postgres.address import parse
 from foldlog.model.finding import FAIL, OK, WARN
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
-from tests.servers import postgres_or_skip
 
 
 @pytest.fixture(scope="module")
-def postgres():
-    """A server with the settings that doctor wants to see."""
-    with postgres_or_skip() as server:
-        yield server
+def postgres(durable_postgres):
+    """`doctor` looks at the server's settings."""
+    return durable_postgres
 
 
 @pytest.fixture

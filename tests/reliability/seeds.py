@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from tests.simulation import bank, shop, transfers
 _ROUND = 100  # of so many seeds one is the shop's: its fourteen functions take ten times as long; two are of processes
 _AGAIN = 100  # of so many seeds two are run twice
 _CHUNK = 50
+_TELL = 1_000
 
 
 class Tally(NamedTuple):
@@ -32,7 +35,7 @@ def simulate(_folder: Path, seeds: int, first: int = 0) -> Result:
     began = time.perf_counter()
     # Fresh children: a fork of a process that has threads or an event loop may hang.
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        tallies = pool.starmap(tally, chunks, chunksize=1)
+        tallies = list(_told(pool.imap_unordered(_tally, chunks), seeds))
     spent = time.perf_counter() - began
     fired: Counter[str] = sum((one.fired for one in tallies), Counter())
     faults = [fault for one in tallies for fault in one.faults]
@@ -47,6 +50,22 @@ def simulate(_folder: Path, seeds: int, first: int = 0) -> Result:
         "repeated identically": sum(one.repeated for one in tallies),
     }
     return Result("simulated seeds of bank, shop, transfers", figures, faults)
+
+
+def _told(tallies: Iterable[Tally], seeds: int) -> Iterator[Tally]:
+    """Pass them on; a line every thousand seeds, and each fault when it is found: the long form takes hours."""
+    done = 0
+    for one in tallies:
+        yield one
+        done = min(done + _CHUNK, seeds)
+        for fault in one.faults:
+            print(f"    {fault}", file=sys.stderr, flush=True)
+        if done % _TELL == 0:
+            print(f"    {done:,} of {seeds:,} seeds", file=sys.stderr, flush=True)
+
+
+def _tally(chunk: tuple[int, int]) -> Tally:
+    return tally(*chunk)
 
 
 def tally(first: int, count: int) -> Tally:
