@@ -7,6 +7,7 @@ from tests.unit.site import Site
 ON_POSTGRES = {
     *("test_app", "test_deadletter", "test_deliver", "test_dropping", "test_idempotency", "test_inline", "test_outbox"),
     *("test_project", "test_rebuild", "test_serving", "test_snapshot", "test_trace", "test_travel"),
+    *("test_orchestrate", "test_process_races", "test_process_versions", "test_saga", "test_schedule", "test_timers"),
 }
 
 

@@ -31,7 +31,7 @@ def tally():
     return Process("tally", react, evolve, initial=None)
 
 
-def test_a_command_that_took_effect_stays_out_of_the_outbox_when_its_next_attempt_fails(clock, monkeypatch):
+def test_a_command_that_took_effect_stays_out_of_the_outbox_when_its_next_attempt_fails(site, monkeypatch):
     lost, tries = [], []
     decide = note.decide
 
@@ -46,7 +46,7 @@ def test_a_command_that_took_effect_stays_out_of_the_outbox_when_its_next_attemp
         return decide(command, state)
 
     async def main():
-        app = Site(clock=clock).app([account, note, insists])
+        app = site.app([account, note, insists])
         monkeypatch.setattr(note, "decide", fails_after_that)
 
         def lose(link, batch):
@@ -215,7 +215,7 @@ def test_a_schedule_that_was_given_other_times_keeps_to_them_from_now_on(site, c
     asyncio.run(main())
 
 
-def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(clock, monkeypatch):
+def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(site, clock, monkeypatch):
     decide, late, tries = note.decide, [], []
 
     @handler("insists", retry=Backoff(5, 1, 1))
@@ -234,7 +234,6 @@ def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(clock, m
             link.dead = True
 
     async def main():
-        site = Site(clock=clock)
         app, again = (site.app([account, note, insists]) for _ in range(2))
         app.link.before = dies
         await app.start()

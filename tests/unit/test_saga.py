@@ -9,7 +9,7 @@ from foldlog.errors import Misconfigured
 from foldlog.ports.store import Range
 from foldlog.process import Accepted, Cancel, Cancelled, Step, TimedOut, Timer, saga
 from foldlog.testing import given
-from tests.unit.site import Site, crash_at, kill, settled_or_dead
+from tests.unit.site import Site, another, crash_at, kill, settled_or_dead
 
 RANGE = Range()
 
@@ -123,7 +123,7 @@ def test_done_steps_are_undone_in_reverse(site, fails_at):
 @pytest.mark.parametrize("fails_at", [-1, 2])
 def test_a_crash_at_any_commit_of_a_step_or_its_undo_changes_nothing(url, clock, stored, fails_at):
     async def attempt(number):
-        world, site = World(), Site(url.replace("x.db", f"{number}.db"), clock)
+        world, site = World(), Site(another(url, number), clock)
         parts = [trip, *map(world.part, NAMES), journey()]
         async with site.app(parts).open(functions=False) as app:
             await app.send(trip, "1", Plan(fails_at))

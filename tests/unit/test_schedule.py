@@ -10,7 +10,7 @@ from foldlog.errors import Misconfigured
 from foldlog.flow.recur import planned
 from foldlog.process import Schedule
 from foldlog.testing.clock import START, FakeClock
-from tests.unit.site import Site, crash_at, kill, quiet, until
+from tests.unit.site import Site, another, crash_at, kill, quiet, until
 
 HOUR = 3_600
 
@@ -148,7 +148,7 @@ def test_a_crash_at_any_commit_sends_it_once(url, clock, stored):
     part, _ = maker()
 
     async def attempt(number):
-        site = Site(url.replace("x.db", f"{number}.db"), clock)
+        site = Site(another(url, number), clock)
         app = site.app([part, hourly()])
         await app.start()
         await app.settle()
