@@ -20,11 +20,6 @@ STORIES = {
 }
 
 
-@pytest.fixture(params=["memory:", "sqlite:{}/shop.db"], ids=["memory", "sqlite"])
-def url(request, tmp_path):
-    return request.param.format(tmp_path)
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("story", STORIES)
 def test_every_way_comes_to_the_same_end(url, way, story, run):

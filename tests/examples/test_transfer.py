@@ -26,11 +26,6 @@ from foldlog.testing.simulation import Simulation
 ASKED = Asked("a", "b", 5)
 
 
-@pytest.fixture(params=["memory:", "sqlite:{}/bank.db"], ids=["memory", "sqlite"])
-def url(request, tmp_path):
-    return request.param.format(tmp_path)
-
-
 def test_each_step_of_the_process():
     given(transfer).when(ASKED).then(Send(account, "a", Move(-5)))
     given(transfer, ASKED).when(Accepted(Move(-5))).then(Send(account, "b", Move(5)))

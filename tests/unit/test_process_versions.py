@@ -12,7 +12,6 @@ from foldlog.model.history import History, read_history, write_history
 from foldlog.process import Accepted, Process, Timer
 from foldlog.system import Resolved
 from foldlog.testing import fold_history
-
 from tests.unit.transfers import Move, Request, Requested, account, requests
 
 
