@@ -1,8 +1,6 @@
 from collections import Counter
 from random import Random
 
-import pytest
-
 from examples.transfer import (
     PARTS,
     Account,

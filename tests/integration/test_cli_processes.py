@@ -98,7 +98,7 @@ steps = saga("steps", [
     Step(do=lambda event: Send(account, "x", Move(-100))),
 ], on=Asked, key=lambda event: f"s{event.target}" if event.amount > 1 else None, retry=Backoff(2, 0.001, 0.001))
 daily = Schedule("daily", 86_400, Send(account, "interest", Move(1)))
-app = App("sqlite:URL", parts=[account, order, transfer, steps, daily])
+app = App("URL", parts=[account, order, transfer, steps, daily])
 """
 numbers = iter(range(1_000))
 
@@ -109,10 +109,18 @@ def _no_settings(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def postgres(durable_postgres):
+    """`doctor` looks at the server's settings."""
+    return durable_postgres
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def path(request, tmp_path):
     path = tmp_path / f"cli_processes_{next(numbers)}.py"
-    path.write_text(APP.replace("URL", str(tmp_path / "x.db")))
+    on_server = request.param == "postgres"
+    url = request.getfixturevalue("postgres_url")() if on_server else f"sqlite:{tmp_path}/x.db"
+    path.write_text(APP.replace("URL", url))
     return str(path)
 
 
