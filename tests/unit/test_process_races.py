@@ -101,6 +101,34 @@ def test_what_follows_a_page_that_was_ended_is_folded_after_what_it_came_to_is_s
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("raised", [Unavailable("the oracle sleeps"), Corrupt("the oracle sleeps")], ids=repr)
+@pytest.mark.parametrize("in_evolve", [False, True])
+def test_what_only_a_store_may_say_is_a_failed_attempt_where_a_decider_says_it(raised, in_evolve, clock, monkeypatch):
+    tries = []
+
+    @handler("writer", retry=Backoff(3, 1, 1))
+    async def writer(event: Opened) -> Send:
+        return Send("note", "a", Write("once"))
+
+    def fails(*_):
+        tries.append(1)
+        raise raised
+
+    async def main():
+        async with Site(clock=clock).app([account, note, writer]) as app:
+            monkeypatch.setattr(note, "evolve" if in_evolve else "decide", fails)
+            await fill(app, "a", 0)
+            await app.settle()
+            (letter,) = await app.dead_letters()
+            assert (len(tries), letter.attempts) == (3, 3)
+            assert "the oracle sleeps" in letter.error
+            assert "of Decider('note') raised" in letter.error
+            with pytest.raises(RuntimeError, match="only the store says so"):
+                await app.send(note, "a", Write("twice"))
+
+    asyncio.run(main())
+
+
 def test_keys_that_have_no_order_are_numbered_the_same_in_every_process():
     @event("guests.came")
     class Came:

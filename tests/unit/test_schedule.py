@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from foldlog import Backoff, Decider, Rejected, Send, command, event
+from foldlog import Backoff, Decider, Rejected, Send, Unavailable, command, event
 from foldlog.errors import Misconfigured
 from foldlog.flow.recur import planned
 from foldlog.process import Schedule
@@ -126,8 +126,9 @@ def test_a_refused_command_is_told_and_the_next_one_is_sent(site, clock, caplog)
     assert "schedule.hourly: the command was refused: report.not-now: closed" in caplog.text
 
 
-def test_a_command_that_fails_is_tried_again_until_the_next_is_due(site, clock):
-    part, tries = maker({"01:00": ValueError("broken")})
+@pytest.mark.parametrize("failure", [ValueError("broken"), Unavailable("broken")], ids=repr)
+def test_a_command_that_fails_is_tried_again_until_the_next_is_due(site, clock, failure):
+    part, tries = maker({"01:00": failure})
 
     async def main():
         async with site.app([part, hourly(retry=Backoff(3, 1, 1))]) as app:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from foldlog import limits
-from foldlog.errors import Invalid, Undecodable
+from foldlog.errors import Corrupt, Invalid, Unavailable, Undecodable
 from foldlog.flow.snapshot import Known, Rule, Snapshots
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Context
@@ -63,15 +63,27 @@ class Decision:
                     data = decode(event.body)
                 except Undecodable:
                     data = event.data  # raises again, and says where the event stands
-                state = evolve(state, data)
+                try:
+                    state = evolve(state, data)
+                except (Unavailable, Corrupt) as error:
+                    raise self.misused("evolve", error) from error
         return state
 
     def after(self, state: Any, events: Sequence[Any]) -> Any:
         """The state after events that were just decided."""
         for event in events:
             if type(event) in self.events:
-                state = self.decider.evolve(state, event)
+                try:
+                    state = self.decider.evolve(state, event)
+                except (Unavailable, Corrupt) as error:
+                    raise self.misused("evolve", error) from error
         return state
+
+    def misused(self, function: str, error: Exception) -> RuntimeError:
+        """What to raise for an error that says how the store is: whoever hears it of a store waits, or stops for good,
+        and it would be for ever where a function that does the same each time says it."""
+        what = f"{function} of {self.decider} raised {error!r}: only the store says so; raise Rejected, or your own"
+        return RuntimeError(what).with_traceback(error.__traceback__)
 
 
 class States:
