@@ -233,6 +233,20 @@ def test_an_operator_cancels_a_saga():
     given(waits(), PLAN, Cancelled("closed")).when(Accepted(Book())).then(Cancel("step"), flight)
 
 
+def test_a_cancelled_saga_counts_the_answer_that_it_could_not_take():
+    flight, hotel = (Send(name, "1", Free(), insist=True) for name in ("flight", "hotel"))
+    before = [PLAN, Accepted(Book())]
+    for ended in ([], [Cancelled("before")], [TimedOut(1)]):
+        given(waits(), *before, *ended).when(Cancelled("now", "accepted")).then(Cancel("step"), hotel)
+        given(waits(), *before, *ended).when(Cancelled("now", "rejected")).then(Cancel("step"), flight)
+    given(waits(), *before, Declined()).when(Cancelled("now", "accepted")).then(Cancel("step"), flight)
+    given(waits(), PLAN).when(Cancelled("now", "rejected")).then_state(None)
+    undoing = [*before, Accepted(Book()), TimedOut(1)]
+    given(waits(), *undoing).when(Cancelled("now", "accepted")).then(Cancel("step"), flight)
+    given(waits(), *undoing, Accepted(Free())).when(Cancelled("now", "accepted")).then_state(None)
+    given(waits(), *before, Accepted(Book())).when(Cancelled("now")).then(Cancel("step"), hotel)
+
+
 def test_a_last_step_that_cannot_be_undone_ends_the_saga_though_it_was_cancelled():
     part = saga("last", [step(0, "flight"), Step(do=lambda event: Send("car", "1", Book()))], on=Planned)
     late = [PLAN, Accepted(Book()), Cancelled("late")]

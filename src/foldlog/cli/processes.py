@@ -28,6 +28,7 @@ from foldlog.flow import deadletter, instances
 from foldlog.flow.instances import NEVER, Shown
 from foldlog.flow.orchestrate import Orchestration
 from foldlog.flow.recur import planned
+from foldlog.ports.store import Store
 
 T = TypeVar("T")
 Place = tuple[str, str]
@@ -213,7 +214,7 @@ def retry(place: Place, name: str, key: str, tenant: str, machine: bool) -> None
     Examples:
       foldlog processes bank.py retry transfer 17
     """
-    _request(place, name, key, tenant, deadletter.replay, "retried", machine)
+    _request(place, name, key, tenant, _replay, "retried", machine)
 
 
 @processes.command()
@@ -225,13 +226,14 @@ def retry(place: Place, name: str, key: str, tenant: str, machine: bool) -> None
 def skip(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Give up what an instance waits with; what came behind it goes on.
 
-    An event is passed over, as if it had not been for this instance. A command is not carried out, and its process,
-    where it takes `Rejected`, hears of it under the code foldlog.discarded: a saga takes a skipped undo as done.
+    An event is passed over, as if it had not been for this instance; but not the answer to a command, without which a
+    saga would wait for ever: retry it, or cancel the instance. A command is not carried out, and its process, where it
+    takes `Rejected`, hears of it under the code foldlog.discarded: a saga takes a skipped undo as done.
 
     Examples:
       foldlog processes bank.py skip transfer 17
     """
-    _request(place, name, key, tenant, deadletter.discard, "skipped", machine)
+    _request(place, name, key, tenant, instances.skip, "skipped", machine)
 
 
 @processes.command()
@@ -265,11 +267,15 @@ def cancel(place: Place, name: str, key: str, why: str, actor: str, tenant: str,
         output.say(f"{name} {key} is cancelled" + (f", {count} dead letters given up" if count else ""))
 
 
+async def _replay(store: Store, process: Orchestration, key: str, tenant: str) -> int:
+    return await deadletter.replay(store, process.name, key=key, tenant=tenant)
+
+
 def _request(
     place: Place, name: str, key: str, tenant: str, work: Callable[..., Awaitable[int]], done: str, machine: bool
 ) -> None:
     async def do(opened: Opened) -> int:
-        count = await work(opened.app.system.store, opened.process.name, key=key, tenant=tenant)
+        count = await work(opened.app.system.store, opened.process, key, tenant)
         if not count:
             raise NotFound(f"{name} {key!r} waits for no operator: `foldlog processes APP list {name} --stuck`")
         return count
