@@ -177,6 +177,35 @@ def test_a_crash_at_any_commit_sends_it_once(url, clock, stored):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("daily_first", [True, False])
+def test_while_code_with_other_times_runs_beside_it_the_times_of_both_are_kept_and_each_once(site, clock, daily_first):
+    part, _ = maker()
+    daily = Schedule("hourly", 24 * HOUR, hourly().send, offset=30 * 60)
+    parts = [[part, daily], [part, hourly()]]
+
+    async def main():
+        clock.advance(22.25 * HOUR)
+        apps = [site.app(one) for one in (parts if daily_first else reversed(parts))]
+        for app in apps:
+            await app.start()
+            await app.settle()
+        for _ in range(14):
+            clock.advance(HOUR / 4)
+            for app in apps:
+                await app.settle()
+        hours = ["23:00", "00:00", "00:30", "01:00"]
+        assert await made(apps[0]) == hours
+        await apps.pop(0 if daily_first else 1).stop()  # the deployment is over
+        for _ in range(96):
+            clock.advance(HOUR / 4)
+            await apps[0].settle()
+        later = [f"{hour % 24:02}:00" for hour in range(2, 26)]
+        assert await made(apps[0]) == hours + later
+        await apps[0].stop()
+
+    asyncio.run(main())
+
+
 def test_times_are_multiples_since_1970():
     daily = Schedule("daily", timedelta(days=1), Send("report", "r", Make("")), offset=timedelta(hours=3))
     assert daily.due(int(datetime(2026, 1, 1, 2, 59, tzinfo=UTC).timestamp() * 1e6)) == int(

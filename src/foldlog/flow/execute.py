@@ -165,7 +165,7 @@ class Execute:
             asked.append(Context(now, origin.principal, origin.correlation or run.command_id, origin.tenant))
         try:
             events = run.decision.decider.decide(*asked)
-        except (Unavailable, Corrupt) as error:
+        except Unavailable as error:
             raise run.decision.misused("decide", error) from error
         if not isinstance(events, list | tuple):
             raise Invalid(f"decide of {run.decision.decider} answers {type(events).__name__}: return a list of events")

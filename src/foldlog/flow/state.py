@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from foldlog import limits
-from foldlog.errors import Corrupt, Invalid, Unavailable, Undecodable
+from foldlog.errors import Invalid, Unavailable, Undecodable
 from foldlog.flow.snapshot import Known, Rule, Snapshots
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Context
@@ -65,7 +65,7 @@ class Decision:
                     data = event.data  # raises again, and says where the event stands
                 try:
                     state = evolve(state, data)
-                except (Unavailable, Corrupt) as error:
+                except Unavailable as error:
                     raise self.misused("evolve", error) from error
         return state
 
@@ -75,13 +75,13 @@ class Decision:
             if type(event) in self.events:
                 try:
                     state = self.decider.evolve(state, event)
-                except (Unavailable, Corrupt) as error:
+                except Unavailable as error:
                     raise self.misused("evolve", error) from error
         return state
 
-    def misused(self, function: str, error: Exception) -> RuntimeError:
-        """What to raise for an error that says how the store is: whoever hears it of a store waits, or stops for good,
-        and it would be for ever where a function that does the same each time says it."""
+    def misused(self, function: str, error: Unavailable) -> RuntimeError:
+        """What to raise for an error that says how the store is: whoever hears it waits, which would be for ever where
+        a function says it that does the same each time."""
         what = f"{function} of {self.decider} raised {error!r}: only the store says so; raise Rejected, or your own"
         return RuntimeError(what).with_traceback(error.__traceback__)
 
