@@ -143,12 +143,13 @@ def _overview(place: Place, output: Output) -> None:
         note("this app lists no processes and no schedules")
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
-@tenant_option
-@json_option
-@click.pass_obj
+def _on_instance(function: Callable[..., None]) -> click.Command:
+    """A command on one instance: NAME, KEY, --tenant and --json, in front of its own options."""
+    name, key = click.argument("name"), click.argument("key")
+    return processes.command()(name(key(tenant_option(json_option(click.pass_obj(function))))))
+
+
+@_on_instance
 def show(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Show the history of one instance: what came to it, its state afterwards, what it answered, what became of that.
 
@@ -200,12 +201,7 @@ def _closing(process: Orchestration, found: Shown, output: Output) -> None:
         note("what is stored is not what this code folds from the log: it has changed since, or events were skipped")
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
-@tenant_option
-@json_option
-@click.pass_obj
+@_on_instance
 def retry(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Try again what an instance waits with: the event that its fold failed on, or the command that failed.
 
@@ -217,12 +213,7 @@ def retry(place: Place, name: str, key: str, tenant: str, machine: bool) -> None
     _request(place, name, key, tenant, _replay, "retried", machine)
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
-@tenant_option
-@json_option
-@click.pass_obj
+@_on_instance
 def skip(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Give up what an instance waits with; what came behind it goes on.
 
@@ -236,14 +227,9 @@ def skip(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     _request(place, name, key, tenant, instances.skip, "skipped", machine)
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
+@_on_instance
 @click.option("--why", default="", metavar="TEXT", help="Kept in the log, and told to the process.")
 @click.option("--actor", default="", metavar="NAME", help="Who asks; kept in the log.")
-@tenant_option
-@json_option
-@click.pass_obj
 def cancel(place: Place, name: str, key: str, why: str, actor: str, tenant: str, machine: bool) -> None:
     """Cancel an instance: its dead letters are given up, and the event foldlog.cancelled comes to it in its turn.
 

@@ -211,8 +211,8 @@ class Orchestration(Effect):
         size = len(bytes(command.body))
         if size > limits.ANSWERED_BYTES and not _ANSWERS.isdisjoint(self.takes.types):
             raise TooLarge(
-                f"{self.what} sends {command.name!r} of {size:,} bytes, at most {limits.ANSWERED_BYTES:,} where it hears "
-                "what became of it, since the answer carries the command: keep what is large in a blob store"
+                f"{self.what} sends {command.name!r} of {size:,} bytes, at most {limits.ANSWERED_BYTES:,} where it "
+                "hears what became of it, since the answer carries the command: keep what is large in a blob store"
             )
         return command
 

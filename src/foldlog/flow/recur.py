@@ -77,7 +77,7 @@ class Recur:
         if found is None:
             await self._write(Planned(due + schedule.every, times=times), version)
         elif found.next <= due or (found.times != times and found.sent < due and 0 < self._next <= due):
-            # The row may be another's meanwhile, of code with other times: what was waited for here is sent all the same.
+            # The row may be that of code with other times meanwhile: what was waited for here is sent all the same.
             await self._send(found, version, due, stop)
         elif found.times != times:  # what is planned is none of the times that it has now
             await self._write(Planned(due + schedule.every, found.sent, found.error, times), version)

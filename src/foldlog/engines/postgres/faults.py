@@ -47,8 +47,9 @@ def said_of_url(error: Exception, shown: str) -> Exception:
     wrong, will not come right by itself. libpq gives no code for it, so an English text is looked at; where a server
     speaks another language it stays `Unavailable`."""
     found = said(error, shown)
-    wrong = isinstance(found, Unavailable) and any(text in found.message for text in _REFUSED_LOGIN)
-    return Misconfigured(found.message) if wrong else found
+    if isinstance(found, Unavailable) and any(text in found.message for text in _REFUSED_LOGIN):
+        return Misconfigured(found.message)
+    return found
 
 
 def said(error: Exception, shown: str) -> Exception:
