@@ -173,6 +173,10 @@ def test_a_url_that_leads_to_no_database_is_told(postgres, told):
     with psycopg.connect(postgres.conninfo, autocommit=True) as conn:
         conn.execute("DROP ROLE IF EXISTS guarded")
         conn.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        conn.execute("DROP ROLE IF EXISTS silent")
+        conn.execute("CREATE ROLE silent NOLOGIN")
+        conn.execute("CREATE DATABASE closed")
+        conn.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
         file = postgres.data / "pg_hba.conf"
         rules = file.read_text()
         file.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\nhost barred all 127.0.0.1/32 reject\n{rules}")
@@ -183,6 +187,8 @@ def test_a_url_that_leads_to_no_database_is_told(postgres, told):
         f"postgresql://guarded:wrong@{server}/postgres": 'password authentication failed for user "guarded"',
         f"postgresql://guarded@{server}/postgres": "no password supplied",
         f"postgresql://postgres@{server}/barred": "pg_hba.conf rejects connection",
+        f"postgresql://silent@{server}/postgres": 'role "silent" is not permitted to log in',
+        f"postgresql://guarded:right@{server}/closed": 'permission denied for database "closed"',
         f"postgresql:{server}/postgres": "lacks its //",
         f"postgresql://{server}/postgres?schema=A": "schema='A'",
     }.items():

@@ -122,8 +122,8 @@ def test_what_follows_a_page_that_was_ended_is_folded_after_what_it_came_to_is_s
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("in_evolve", [False, True])
-def test_what_only_a_store_may_say_is_a_failed_attempt_where_a_decider_says_it(in_evolve, clock, monkeypatch):
+@pytest.mark.parametrize("function", ["decide", "evolve", "scope"])
+def test_what_only_a_store_may_say_is_a_failed_attempt_where_a_decider_says_it(function, clock, monkeypatch):
     tries = []
 
     @handler("writer", retry=Backoff(3, 1, 1))
@@ -136,7 +136,7 @@ def test_what_only_a_store_may_say_is_a_failed_attempt_where_a_decider_says_it(i
 
     async def main():
         async with Site(clock=clock).app([account, note, writer]) as app:
-            monkeypatch.setattr(note, "evolve" if in_evolve else "decide", fails)
+            monkeypatch.setattr(note, function, fails)
             await fill(app, "a", 0)
             await app.settle()
             (letter,) = await app.dead_letters()

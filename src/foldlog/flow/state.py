@@ -128,7 +128,10 @@ class States:
         decider = decision.decider
         if decider.scope is None:
             raise AssertionError("only deciders with a scope come here")
-        query = decider.scope(command)
+        try:
+            query = decider.scope(command)
+        except Unavailable as error:
+            raise decision.misused("scope", error) from error
         sides = (query.any_of or (query,)) if isinstance(query, Query) else ()
         if not sides or not all(side.tags or side.types for side in sides) or any(_says_more(side) for side in sides):
             raise Invalid(f"scope of {decider} must return a Query by types or tags, and by nothing else")
