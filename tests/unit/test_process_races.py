@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from foldlog import App, Backoff, Decider, Rejected, Send, Unavailable, command, event, handler, limits
+from foldlog import App, Backoff, Decider, Rejected, Send, Unavailable, command, event, handler, limits, projection
 from foldlog.errors import Corrupt
 from foldlog.flow.orchestrate import Orchestration, decode
 from foldlog.model.message import Kind, Recorded
@@ -15,7 +15,7 @@ from foldlog.testing.clock import FakeClock
 from tests.unit.bank import Deposit, Deposited, Opened, account
 from tests.unit.site import Site, kill, turns, until
 from tests.unit.test_letting_go import Run, of_partition, opened
-from tests.unit.test_outbox import Write, fill, note
+from tests.unit.test_outbox import Write, Written, fill, note
 from tests.unit.test_schedule import HOUR, hourly, made, maker
 
 
@@ -122,27 +122,31 @@ def test_what_follows_a_page_that_was_ended_is_folded_after_what_it_came_to_is_s
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("function", ["decide", "evolve", "scope"])
-def test_what_only_a_store_may_say_is_a_failed_attempt_where_a_decider_says_it(function, clock, monkeypatch):
+@pytest.mark.parametrize("function", ["decide", "evolve", "scope", "fold"])
+def test_what_only_a_store_may_say_is_a_failed_attempt_where_another_says_it(function, clock, monkeypatch):
     tries = []
 
     @handler("writer", retry=Backoff(3, 1, 1))
     async def writer(event: Opened) -> Send:
         return Send("note", "a", Write("once"))
 
+    @projection("texts", inline=True)
+    def texts(row: int | None, event: Written) -> int:
+        return 1
+
     def fails(*_):
         tries.append(1)
         raise Unavailable("the oracle sleeps")
 
     async def main():
-        async with Site(clock=clock).app([account, note, writer]) as app:
-            monkeypatch.setattr(note, function, fails)
+        async with Site(clock=clock).app([account, note, writer, texts]) as app:
+            monkeypatch.setattr(texts if function == "fold" else note, function, fails)
             await fill(app, "a", 0)
             await app.settle()
             (letter,) = await app.dead_letters()
             assert (len(tries), letter.attempts) == (3, 3)
             assert "the oracle sleeps" in letter.error
-            assert "of Decider('note') raised" in letter.error
+            assert f"{function} of " in letter.error
             with pytest.raises(RuntimeError, match="only the store says so"):
                 await app.send(note, "a", Write("twice"))
 

@@ -13,7 +13,7 @@ from foldlog import limits
 from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Unavailable, Undecodable
 from foldlog.flow.inline import inline_changes
 from foldlog.flow.serving import Serving
-from foldlog.flow.state import Decision, Loaded, States
+from foldlog.flow.state import Decision, Loaded, States, misused
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.handler import Context
@@ -166,7 +166,7 @@ class Execute:
         try:
             events = run.decision.decider.decide(*asked)
         except Unavailable as error:
-            raise run.decision.misused("decide", error) from error
+            raise misused(f"decide of {run.decision.decider}", error) from error
         if not isinstance(events, list | tuple):
             raise Invalid(f"decide of {run.decision.decider} answers {type(events).__name__}: return a list of events")
         return events

@@ -66,7 +66,7 @@ class Decision:
                 try:
                     state = evolve(state, data)
                 except Unavailable as error:
-                    raise self.misused("evolve", error) from error
+                    raise misused(f"evolve of {self.decider}", error) from error
         return state
 
     def after(self, state: Any, events: Sequence[Any]) -> Any:
@@ -76,14 +76,8 @@ class Decision:
                 try:
                     state = self.decider.evolve(state, event)
                 except Unavailable as error:
-                    raise self.misused("evolve", error) from error
+                    raise misused(f"evolve of {self.decider}", error) from error
         return state
-
-    def misused(self, function: str, error: Unavailable) -> RuntimeError:
-        """What to raise for an error that says how the store is: whoever hears it waits, which would be for ever where
-        a function says it that does the same each time."""
-        what = f"{function} of {self.decider} raised {error!r}: only the store says so; raise Rejected, or your own"
-        return RuntimeError(what).with_traceback(error.__traceback__)
 
 
 class States:
@@ -131,7 +125,7 @@ class States:
         try:
             query = decider.scope(command)
         except Unavailable as error:
-            raise decision.misused("scope", error) from error
+            raise misused(f"scope of {decider}", error) from error
         sides = (query.any_of or (query,)) if isinstance(query, Query) else ()
         if not sides or not all(side.tags or side.types for side in sides) or any(_says_more(side) for side in sides):
             raise Invalid(f"scope of {decider} must return a Query by types or tags, and by nothing else")
@@ -171,6 +165,13 @@ class States:
     def forget(self, tenant: str, stream: str) -> None:
         """A state that must not be trusted any more."""
         self._kept.pop((tenant, stream), None)
+
+
+def misused(what: str, error: Unavailable) -> RuntimeError:
+    """What to raise where an app's own function says how the store is: whoever hears that waits, and it would be for
+    ever, since the function does the same each time."""
+    told = f"{what} raised {error!r}: only the store says so; raise Rejected, or your own"
+    return RuntimeError(told).with_traceback(error.__traceback__)
 
 
 def _says_more(query: Query) -> bool:
