@@ -19,8 +19,8 @@ help: ## print the targets
 setup: $(STAMP) ## make .venv from python3 (another: PYTHON=python3.12), versions by constraints.txt
 	@echo ".venv is ready"
 
-demo: $(STAMP) ## run the shop on generated traffic; DATA=path runs the purchase-order log found there
-	@$(BIN)/python -m examples.demo $(if $(DATA),"$(DATA)")
+demo: $(STAMP) ## run the shop on generated traffic; DATA=path: the purchase-order log there; URL=: on another store
+	@$(BIN)/python -m examples.demo $(if $(DATA),"$(DATA)") $(if $(URL),--url "$(URL)")
 
 check: $(STAMP) ## formatting, lint, types, floors and house rules: what needs no run of the library
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """`python -m examples.demo`: the shop on generated traffic. `python -m examples.demo DATA`: the real purchase orders.
 
-Exit codes: 0 all counts agree, 1 some do not, 2 the data cannot be read, 130 interrupted.
+Both run on a new SQLite file that goes with them; `--url` names another store, new or empty, which stays.
+Exit codes: 0 all counts agree, 1 some do not, 2 the data or the store cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from tempfile import TemporaryDirectory
 from examples.purchase_orders.reading import Unreadable
 from examples.purchase_orders.tour import tour as purchase_orders
 from examples.shop.tour import tour as shop
+from examples.store import Taken
+from foldlog.errors import Misconfigured, Unavailable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,20 +23,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", nargs="?", type=Path, help="the purchase-order log (.jsonl.gz), or the folder it is in")
     parser.add_argument("--orders", type=positive, help="how many (default: 3000 of the shop, all of the log)")
     parser.add_argument("--seed", type=int, default=1, help="of the shop's traffic (default: 1)")
+    parser.add_argument("--url", default="", help="of the store, new or empty (default: an SQLite file for this run)")
     options = parser.parse_args(arguments)
     # Failed attempts and dead letters are part of the show; the report tells of them.
     logging.getLogger("foldlog").setLevel(logging.CRITICAL)
     try:
         with TemporaryDirectory(prefix="foldlog-demo-") as folder:
+            url = options.url or f"sqlite:{folder}/demo.db"
             if options.data is None:
-                good = asyncio.run(shop(Path(folder), options.orders or 3_000, options.seed))
+                good = asyncio.run(shop(url, options.orders or 3_000, options.seed))
             else:
-                good = asyncio.run(purchase_orders(Path(folder), options.data, options.orders))
-    except Unreadable as error:
+                good = asyncio.run(purchase_orders(url, options.data, options.orders))
+    except (Unreadable, Taken, Misconfigured, Unavailable) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing is left behind", file=sys.stderr)
+        left = "the store stays as it is" if options.url else "nothing is left behind"
+        print(f"\ninterrupted; {left}", file=sys.stderr)
         return 130
     return 0 if good else 1
 

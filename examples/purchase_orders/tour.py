@@ -13,6 +13,7 @@ from examples.purchase_orders.reading import Importer, find
 from examples.purchase_orders.reading import orders as orders_in
 from examples.purchase_orders.views import orders, rework
 from examples.report import Laps, lines, note, quantiles, table, title
+from examples.store import check_empty, kind
 from foldlog import App
 
 PATIENCE = 600.0
@@ -20,15 +21,16 @@ LOOKED_UP = 500
 LONG = ("activity: ", "times: ", "seconds: ")  # figures too many to print; they are compared all the same
 
 
-async def tour(folder: Path, data: Path, most: int | None = None) -> bool:
-    """Import the log at `data` into a new SQLite file in `folder`; returns whether all figures agree.
+async def tour(url: str, data: Path, most: int | None = None) -> bool:
+    """Import the log at `data` into an empty store; returns whether all figures agree.
 
-    Errors: `Unreadable`.
+    Errors: `Unreadable`, `Taken`.
     """
     path = find(data)
-    print(f"Purchase orders: {path.name}, on one SQLite file")
-    app = open_orders(f"sqlite:{folder / 'purchase-orders.db'}")
+    app = open_orders(url)
+    print(f"Purchase orders: {path.name}, on {kind(url)}")
     before = memory()
+    await check_empty(app)
     async with app:
         note("importing")
         laps = Laps()
@@ -66,7 +68,7 @@ async def speed(app: App, importer: Importer, importing: float, following: float
         [
             ("imported", f"{importer.events:,} events of {importer.orders:,} orders in {importer.commits:,} commits"),
             ("", f"{importing:.1f} s, {importer.events / importing:,.0f} a second, while the functions followed"),
-            ("until the last function had seen all", f"{following:.1f} s, the log then held {log:,} events"),
+            ("until the last function had seen all", f"{following:.1f} s, the log then ended at position {log:,}"),
             ("look up one order's row", quantiles(looking)),
             ("fold one order's events", quantiles(folding)),
         ]

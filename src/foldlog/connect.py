@@ -106,15 +106,23 @@ def is_url(text: str) -> bool:
     return text.startswith(tuple(f"{name}:" for name in SCHEMES)) or "://" in text
 
 
-def absent(url: str) -> str:
-    """The file that a URL names, where it is not there yet or empty, else ""; so that a reader with a typo makes no new
-    log."""
+async def absent(url: str) -> str:
+    """The place that a URL names, where no log is there yet, else ""; so that a reader with a typo makes no new one.
+
+    Errors, of a server: `Misconfigured`, `Unavailable`."""
     scheme, _, _ = url.partition(":")
+    if scheme in _SERVERS:
+        shown: str = await _engine(scheme).absent(url)
+        return shown
     path = _path(url)
-    if scheme != "sqlite" or not path:
-        return ""
+    return _absent_file(path) if scheme == "sqlite" and path else ""
+
+
+def _absent_file(path: str) -> str:
     file = Path(path)
-    return path if not file.exists() or (file.is_file() and not file.stat().st_size) else ""
+    if not file.exists():
+        return path
+    return f"{path}, the file is empty" if file.is_file() and not file.stat().st_size else ""
 
 
 def load(module: str) -> Any:

@@ -101,6 +101,7 @@ HELD = 0.5  # an async handler that blocks the event loop longer is named in the
 BREAKER_KEYS = 1_000  # keys that a breaker remembers the last call of
 BREAKER_PATIENCE = 86_400.0  # an outage is noticed and over in a day; what still fails then may be a bug
 SENDS = 100  # commands one handled event may answer with
+ANSWERED_BYTES = 983_040  # one command of a process that hears what became of it: the answer, an event, carries it
 SENDS_BYTES = 4_194_304  # and their bodies: those of many keys are written in one commit
 TIMERS = 100  # pending timers of one instance of a process; its row names them
 INSTANCES = 100  # instances of a process that one event may be for

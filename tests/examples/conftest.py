@@ -13,6 +13,14 @@ def run():
     return asyncio.run
 
 
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request, tmp_path):
+    """A store's URL, of each kind: nothing else of an example differs."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")()
+    return "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/example.db"
+
+
 @pytest.fixture(autouse=True)
 def _loud_again():
     """The demonstration silences the library's log; a test must not leave it so."""

@@ -41,6 +41,10 @@ def test_the_bank_runs_on_its_file(tmp_path, monkeypatch, capsys, run):
     assert (tmp_path / "bank.db").is_file()
 
 
+def test_another_url_is_all_that_another_store_asks_for(url, run):
+    assert run(story(App(url, app.parts))) == 5
+
+
 def test_the_bank_is_the_readme_s_line_for_line():
     root = Path(__file__).parents[2]
     page = (root / "README.md").read_text("utf-8").partition('```python title="bank.py"\n')[2].partition("```")[0]

@@ -20,11 +20,6 @@ STORIES = {
 }
 
 
-@pytest.fixture(params=["memory:", "sqlite:{}/shop.db"], ids=["memory", "sqlite"])
-def url(request, tmp_path):
-    return request.param.format(tmp_path)
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("story", STORIES)
 def test_every_way_comes_to_the_same_end(url, way, story, run):
@@ -54,20 +49,20 @@ def test_every_way_comes_to_the_same_end(url, way, story, run):
     run(main())
 
 
-def test_an_answer_that_comes_too_late_is_given_back(run):
+@pytest.mark.parametrize("way", WAYS)
+def test_an_answer_that_comes_too_late_is_given_back(url, way, run):
     async def main():
-        for way in WAYS:
-            gateway, clock = Gateway(), FakeClock()
-            gateway.answers["1"] = Answer.NONE
-            async with open_checkout("memory:", way, gateway, clock) as app:
-                await app.send(stock, "book", Receive(5))
-                await app.send(order, "1", Place("1", "book", 1, 10))
-                await app.settle()
-                clock.advance(PATIENCE + 1)
-                await app.settle()
-                await app.send(payment, "1", Capture())
-                await app.settle()
-                types = [one.type async for one in app.read("payment-1")]
-                assert types == ["payment.requested", "payment.withdrawn", "payment.captured", "payment.refunded"]
+        gateway, clock = Gateway(), FakeClock()
+        gateway.answers["1"] = Answer.NONE
+        async with open_checkout(url, way, gateway, clock) as app:
+            await app.send(stock, "book", Receive(5))
+            await app.send(order, "1", Place("1", "book", 1, 10))
+            await app.settle()
+            clock.advance(PATIENCE + 1)
+            await app.settle()
+            await app.send(payment, "1", Capture())
+            await app.settle()
+            types = [one.type async for one in app.read("payment-1")]
+            assert types == ["payment.requested", "payment.withdrawn", "payment.captured", "payment.refunded"]
 
     run(main())

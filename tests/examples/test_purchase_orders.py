@@ -129,6 +129,12 @@ def test_a_second_import_is_refused_and_adds_nothing(tmp_path, run):
     assert first.occurred.isoformat() == "2018-01-02T12:00:00+00:00"
 
 
+def test_the_figures_are_the_same_on_another_store(tmp_path, postgres_url, capsys):
+    path = written(tmp_path / FILE, line(), line(n=1, activity="Clear Invoice"), line(case="2_1"))
+    assert main([str(path), "--url", postgres_url()]) == 0
+    assert "on PostgreSQL" in capsys.readouterr().out
+
+
 def test_figures_that_differ_fail_the_demonstration(tmp_path, monkeypatch, capsys):
     path = written(tmp_path / FILE, line(), line(case="2_1"))
     assert main([str(path)]) == 0
@@ -141,9 +147,10 @@ def test_figures_that_differ_fail_the_demonstration(tmp_path, monkeypatch, capsy
 # ---------------------------------------------------------------- the real log
 
 
-def test_the_first_orders_of_the_real_log_agree_on_memory(purchase_order_log, run):
+@pytest.mark.parametrize("url", ["memory", "postgres"], indirect=True)
+def test_the_first_orders_of_the_real_log_agree(purchase_order_log, url, run):
     async def story():
-        async with open_orders("memory:") as app:
+        async with open_orders(url) as app:
             await Importer(app).run(islice(orders(purchase_order_log), 300))
             await app.settle(60)
             return await figures(app)

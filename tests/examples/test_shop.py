@@ -153,7 +153,7 @@ def test_the_same_seed_makes_the_same_traffic():
     assert list(traffic(50, 3)) != list(traffic(50, 4))
 
 
-# ---------------------------------------------------------------- end states, on both engines
+# ---------------------------------------------------------------- end states, on every engine
 
 
 @dataclass
@@ -174,11 +174,6 @@ async def end(app: App, post: PostOffice, received: dict[str, int], place: Place
         assert row is not None
         shelves = {product: await app.get(stock_levels, product) for product in received}
         return End(row, shelves, await app.get(revenue, "all"), [text for _, text in post.mails.values()])
-
-
-@pytest.fixture(params=["memory:", "sqlite:"])
-def url(request, tmp_path):
-    return request.param if request.param == "memory:" else f"sqlite:{tmp_path / 'shop.db'}"
 
 
 def test_an_order_that_goes_well_is_shipped(url, run):
@@ -291,7 +286,7 @@ def test_refused_mail_is_a_dead_letter_until_it_is_repaired_and_replayed(url, ru
 
 
 def test_the_whole_shop_adds_up(tmp_path, capsys, run):
-    assert run(tour(tmp_path, 300, 5))
+    assert run(tour(f"sqlite:{tmp_path}/shop.db", 300, 5))
     printed = capsys.readouterr().out
     assert "order.already-shipped" in printed
     assert "dead letters left                            0" in printed

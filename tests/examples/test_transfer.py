@@ -1,8 +1,6 @@
 from collections import Counter
 from random import Random
 
-import pytest
-
 from examples.transfer import (
     PARTS,
     Account,
@@ -24,11 +22,6 @@ from foldlog.testing import FakeClock, given
 from foldlog.testing.simulation import Simulation
 
 ASKED = Asked("a", "b", 5)
-
-
-@pytest.fixture(params=["memory:", "sqlite:{}/bank.db"], ids=["memory", "sqlite"])
-def url(request, tmp_path):
-    return request.param.format(tmp_path)
 
 
 def test_each_step_of_the_process():

@@ -2,9 +2,13 @@
 
 import json
 import signal
+import sys
 
+import psycopg
 import pytest
 
+from foldlog.cli.program import run
+from foldlog.engines.postgres.address import parse
 from tests.integration.cli_process import PATIENCE, foldlog, line, machine, start, until, write_app
 
 
@@ -95,3 +99,121 @@ def test_what_a_server_cannot_do_is_told(app, url):
     _, err = foldlog("events", "postgresql://me:secret@127.0.0.1:1/x", code=5)
     assert "secret" not in err
     assert "connection" in err
+
+
+PROCESS = """
+@event("order.placed")
+class Placed:
+    pass
+
+def follow(state: int | None, event: Placed) -> int:
+    return (state or 0) + 1
+
+from foldlog.process import Process
+app = App(URL, parts=[account, balances, greet, Process("count", lambda event, state: None, follow, None, on=Placed)])
+"""
+
+
+@pytest.fixture
+def told(app, url, capsys, monkeypatch):
+    """Run a command in this process; returns its exit code and what it said on standard error."""
+    monkeypatch.delenv("FOLDLOG_APP", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    app.write_text(app.read_text() + PROCESS.replace("URL", repr(url)))
+
+    def told(*args):
+        capsys.readouterr()
+        return run([str(one) for one in args]), capsys.readouterr().err
+
+    return told
+
+
+def schemas(url):
+    with psycopg.connect(parse(url).conninfo) as conn:
+        return [name for (name,) in conn.execute("SELECT nspname::text FROM pg_namespace")]
+
+
+LOOKING = [
+    "events URL",
+    "export URL",
+    "why URL account-1@1",
+    "doctor URL",
+    "doctor APP",
+    "check APP --store",
+    "functions APP",
+    "views APP list",
+    "views APP get balances 1",
+    "views APP find balances",
+    "views APP rebuild balances",
+    "views APP diff balances",
+    "dead-letters APP list",
+    "dead-letters URL list",
+    "dead-letters APP replay x",
+    "processes APP list",
+    "processes APP show count 1",
+    "processes APP cancel count 1",
+]
+
+
+def test_looking_makes_no_store(app, url, told):
+    for command in LOOKING:
+        code, said = told(*[{"APP": app, "URL": url}.get(word, word) for word in command.split()])
+        schema = parse(url).schema
+        assert (code, "there is no log at postgresql://127.0.0.1:" in said, f"schema={schema};" in said) == (
+            3, True, True,
+        ), (command, said)  # fmt: skip
+        assert "`foldlog run`, `send` and `import` make new ones" in said
+        assert schema not in schemas(url)
+    send(app, "1", "account.open", {"owner": "ann"})
+    assert told("events", url)[0] == 0
+
+
+def test_a_url_that_leads_to_no_database_is_told(postgres, told):
+    server = f"127.0.0.1:{postgres.port}"
+    with psycopg.connect(postgres.conninfo, autocommit=True) as conn:
+        conn.execute("DROP ROLE IF EXISTS guarded")
+        conn.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+        conn.execute("DROP ROLE IF EXISTS silent")
+        conn.execute("CREATE ROLE silent NOLOGIN")
+        conn.execute("CREATE DATABASE closed")
+        conn.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+        file = postgres.data / "pg_hba.conf"
+        rules = file.read_text()
+        file.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\nhost barred all 127.0.0.1/32 reject\n{rules}")
+        conn.execute("SELECT pg_reload_conf()")
+    for url, says in {
+        f"postgresql://postgres@{server}/nowhere": 'database "nowhere" does not exist',
+        f"postgresql://stranger@{server}/postgres": 'role "stranger" does not exist',
+        f"postgresql://guarded:wrong@{server}/postgres": 'password authentication failed for user "guarded"',
+        f"postgresql://guarded@{server}/postgres": "no password supplied",
+        f"postgresql://postgres@{server}/barred": "pg_hba.conf rejects connection",
+        f"postgresql://silent@{server}/postgres": 'role "silent" is not permitted to log in',
+        f"postgresql://guarded:right@{server}/closed": 'permission denied for database "closed"',
+        f"postgresql:{server}/postgres": "lacks its //",
+        f"postgresql://{server}/postgres?schema=A": "schema='A'",
+    }.items():
+        for command in ("doctor", "events"):
+            code, said = told(command, url)
+            assert code == 6, (command, url, said)
+            assert says in said
+            assert "next: correct" in said
+            assert "wrong" not in said
+    for url, says in {
+        "postgresql://127.0.0.1:1/x": "Connection refused",
+        "postgresql://nowhere.invalid/x": "failed to resolve host",
+    }.items():
+        code, said = told("events", url)
+        assert (code, says in said) == (5, True), said
+        assert "\t" not in said
+        assert "the server" in said.rpartition("next: ")[2]
+        assert told("doctor", url)[0] == 1
+
+
+def test_a_driver_that_is_not_there_is_named(told, monkeypatch):
+    for name in [one for one in sys.modules if one.startswith("foldlog.engines.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as where it is not installed
+    for command in ("doctor", "events"):
+        code, said = told(command, "postgresql://127.0.0.1/x")
+        assert code == 6
+        assert "pip install 'foldlog[postgres]'" in said

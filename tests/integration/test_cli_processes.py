@@ -90,15 +90,20 @@ def answer(event: Asked | Accepted | Overdue, state: Transfer | None) -> list[Se
             return [Send(account, target, Move(amount))]
     return []
 
+def then(event: Asked) -> Send | None:
+    if event.target == "nobody":
+        raise ValueError("nobody there")
+    return Send(account, event.target, Move(event.amount)) if event.target != "held" else None
+
 transfer = Process("transfer", answer, follow, None, retry=Backoff(2, 0.001, 0.001))
 steps = saga("steps", [
     Step(do=lambda event: Send(account, event.source, Move(-event.amount)),
          undo=lambda event: Send(account, event.source, Move(13))),
-    Step(do=lambda event: Send(account, event.target, Move(event.amount)) if event.target != "held" else None),
+    Step(do=then),
     Step(do=lambda event: Send(account, "x", Move(-100))),
 ], on=Asked, key=lambda event: f"s{event.target}" if event.amount > 1 else None, retry=Backoff(2, 0.001, 0.001))
 daily = Schedule("daily", 86_400, Send(account, "interest", Move(1)))
-app = App("sqlite:URL", parts=[account, order, transfer, steps, daily])
+app = App("URL", parts=[account, order, transfer, steps, daily])
 """
 numbers = iter(range(1_000))
 
@@ -109,10 +114,18 @@ def _no_settings(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def postgres(durable_postgres):
+    """`doctor` looks at the server's settings."""
+    return durable_postgres
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def path(request, tmp_path):
     path = tmp_path / f"cli_processes_{next(numbers)}.py"
-    path.write_text(APP.replace("URL", str(tmp_path / "x.db")))
+    on_server = request.param == "postgres"
+    url = request.getfixturevalue("postgres_url")() if on_server else f"sqlite:{tmp_path}/x.db"
+    path.write_text(APP.replace("URL", url))
     return str(path)
 
 
@@ -253,6 +266,23 @@ def test_an_operator_cancels_an_instance(path, run, lines, failed):
     events = lines("events", "--stream", "transfer-4")
     assert (events[0]["type"], events[0]["data"]["why"]) == ("foldlog.cancelled", "wrong")
     assert "no instance 'unknown'" in failed("processes", "cancel", "transfer", "unknown")
+
+
+def test_a_saga_that_cannot_take_an_answer_is_not_skipped_into_waiting_for_ever_but_cancelled(path, run, lines, failed):
+    paid(path, "a")
+    work(path, ("7", ("a", "nobody", 5)))
+    (stuck,) = lines("processes", "list", "steps", "--stuck")
+    assert (stuck["key"], stuck["state"]["phase"]) == ("snobody", "doing")
+    told = failed("processes", "skip", "steps", "snobody")
+    assert "foldlog.accepted" in told
+    assert "would wait for it for ever" in told
+    assert lines("processes", "cancel", "steps", "snobody") == [{"cancelled": True, "discarded": 1}]
+    work(path)
+    (stuck,) = lines("processes", "list", "steps", "--stuck")
+    assert stuck["state"]["phase"] == "undoing"  # its undo is refused; see above
+    run("processes", "skip", "steps", "snobody")
+    work(path)
+    assert lines("processes", "list", "steps") == []
 
 
 def test_other_commands_know_processes(path, run, lines, failed):

@@ -3,10 +3,12 @@ import pytest
 from foldlog.testing.kit import FakeClock
 from tests.unit.site import Site
 
-# On a server these run, too: what is appended, folded, delivered and looked up. The others are about time and memory.
+# On a server these run, too: what is appended, folded, delivered and looked up, and processes. The others are about
+# time and memory.
 ON_POSTGRES = {
     *("test_app", "test_deadletter", "test_deliver", "test_dropping", "test_idempotency", "test_inline", "test_outbox"),
     *("test_project", "test_rebuild", "test_serving", "test_snapshot", "test_trace", "test_travel"),
+    *("test_orchestrate", "test_process_races", "test_process_versions", "test_saga", "test_schedule", "test_timers"),
 }
 
 

@@ -10,7 +10,7 @@ from foldlog.flow.orchestrate import decode as decode_instance
 from foldlog.flow.timers import TIMERS, decode
 from foldlog.ports.store import Range, RowKey
 from foldlog.process import Accepted, Cancel, Process, Timer
-from tests.unit.site import Site, crash_at, kill, settled_or_dead, until
+from tests.unit.site import Site, another, crash_at, kill, settled_or_dead, until
 from tests.unit.transfers import Move, Moved, Overdue, Request, Requested, account, requests, transfer
 
 PARTS = [requests, account, transfer]
@@ -243,7 +243,7 @@ def test_a_crash_at_any_commit_changes_nothing(url, clock, stored, command):
     """Accepted or refused: after a crash at every commit the money is where it belongs, each step was taken once."""
 
     async def attempt(number):
-        site = Site(url.replace("x.db", f"{number}.db"), clock)
+        site = Site(another(url, number), clock)
         async with site.app(PARTS).open(functions=False) as app:
             await app.send(account, "a", command)
             await app.send(requests, "1", Request("a", "b", 7))

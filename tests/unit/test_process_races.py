@@ -5,18 +5,39 @@ import signal
 
 import pytest
 
-from foldlog import App, Backoff, Send, Unavailable, event, handler, limits
+from foldlog import App, Backoff, Decider, Rejected, Send, Unavailable, command, event, handler, limits, projection
 from foldlog.errors import Corrupt
 from foldlog.flow.orchestrate import Orchestration, decode
 from foldlog.model.message import Kind, Recorded
 from foldlog.ports.store import RowKey
-from foldlog.process import Process, Schedule
+from foldlog.process import Accepted, Process, Schedule
 from foldlog.testing.clock import FakeClock
 from tests.unit.bank import Deposit, Deposited, Opened, account
 from tests.unit.site import Site, kill, turns, until
 from tests.unit.test_letting_go import Run, of_partition, opened
-from tests.unit.test_outbox import Write, fill, note
+from tests.unit.test_outbox import Write, Written, fill, note
 from tests.unit.test_schedule import HOUR, hourly, made, maker
+
+
+@event("file.came")
+class Came:
+    size: int
+
+
+@command("file.bring")
+class Bring:
+    size: int
+
+
+@command("box.fill")
+class Fill:
+    text: str
+    name: str
+
+
+@event("box.filled")
+class Filled:
+    size: int
 
 
 def tally():
@@ -31,7 +52,7 @@ def tally():
     return Process("tally", react, evolve, initial=None)
 
 
-def test_a_command_that_took_effect_stays_out_of_the_outbox_when_its_next_attempt_fails(clock, monkeypatch):
+def test_a_command_that_took_effect_stays_out_of_the_outbox_when_its_next_attempt_fails(site, monkeypatch):
     lost, tries = [], []
     decide = note.decide
 
@@ -46,7 +67,7 @@ def test_a_command_that_took_effect_stays_out_of_the_outbox_when_its_next_attemp
         return decide(command, state)
 
     async def main():
-        app = Site(clock=clock).app([account, note, insists])
+        app = site.app([account, note, insists])
         monkeypatch.setattr(note, "decide", fails_after_that)
 
         def lose(link, batch):
@@ -97,6 +118,37 @@ def test_what_follows_a_page_that_was_ended_is_folded_after_what_it_came_to_is_s
             rows = await app.system.store.get(process.table, [RowKey("", stays)])
             assert decode(rows[RowKey("", stays)]).steps == 2
             await run.end()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("function", ["decide", "evolve", "scope", "fold"])
+def test_what_only_a_store_may_say_is_a_failed_attempt_where_another_says_it(function, clock, monkeypatch):
+    tries = []
+
+    @handler("writer", retry=Backoff(3, 1, 1))
+    async def writer(event: Opened) -> Send:
+        return Send("note", "a", Write("once"))
+
+    @projection("texts", inline=True)
+    def texts(row: int | None, event: Written) -> int:
+        return 1
+
+    def fails(*_):
+        tries.append(1)
+        raise Unavailable("the oracle sleeps")
+
+    async def main():
+        async with Site(clock=clock).app([account, note, writer, texts]) as app:
+            monkeypatch.setattr(texts if function == "fold" else note, function, fails)
+            await fill(app, "a", 0)
+            await app.settle()
+            (letter,) = await app.dead_letters()
+            assert (len(tries), letter.attempts) == (3, 3)
+            assert "the oracle sleeps" in letter.error
+            assert f"{function} of " in letter.error
+            with pytest.raises(RuntimeError, match="only the store says so"):
+                await app.send(note, "a", Write("twice"))
 
     asyncio.run(main())
 
@@ -215,7 +267,7 @@ def test_a_schedule_that_was_given_other_times_keeps_to_them_from_now_on(site, c
     asyncio.run(main())
 
 
-def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(clock, monkeypatch):
+def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(site, clock, monkeypatch):
     decide, late, tries = note.decide, [], []
 
     @handler("insists", retry=Backoff(5, 1, 1))
@@ -234,7 +286,6 @@ def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(clock, m
             link.dead = True
 
     async def main():
-        site = Site(clock=clock)
         app, again = (site.app([account, note, insists]) for _ in range(2))
         app.link.before = dies
         await app.start()
@@ -257,5 +308,53 @@ def test_a_command_that_an_owner_of_before_sends_late_takes_effect_once(clock, m
             assert not late
             assert await again.get(note, "a") == 1
             assert not await again.dead_letters()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("hears", [True, False])
+@pytest.mark.parametrize("text", ["ok", "refused"])
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_large_command_is_sent_and_answered_or_its_limit_is_named(hears, text, over, site):
+    most = limits.ANSWERED_BYTES if hears else limits.EVENT_BYTES
+
+    def evolve(state: int, event: Came | Accepted | Rejected) -> int | None:
+        return state if isinstance(event, Came) else None
+
+    def react(event: Came | Accepted | Rejected, state: int) -> Send | None:
+        if not isinstance(event, Came):
+            return None
+        empty = len(b'{"text":"","name":""}')
+        return Send("box", "a", Fill(text, "x" * (event.size - empty - len(text))))
+
+    def decide(command: Fill, state: int) -> list[Filled]:
+        if command.text == "refused":
+            raise Rejected("box.full", "m" * 10_000, ["d" * 40_000])
+        return [Filled(len(command.name))]
+
+    def add(state: int, event: Filled) -> int:
+        return state + 1
+
+    on = [Came, Accepted, Rejected] if hears else [Came]
+    part = Process("filling", react, evolve, initial=0, on=on, state=int | None)
+    files = Decider("file", lambda command, state: [Came(command.size)], lambda state, event: state, 0)
+    files.decide.__annotations__.update(command=Bring, state=int)
+    files.evolve.__annotations__.update(event=Came)
+
+    async def main():
+        async with site.app([files, Decider("box", decide, add, initial=0), part]) as app:
+            await app.send(files, "1", Bring(most + over))
+            await app.settle()
+            letters = await app.dead_letters()
+            if over:
+                assert [(one.type, one.command) for one in letters] == [("file.came", "")]
+                assert (f"at most {most:,} where it hears" if hears else "limit") in letters[0].error
+            elif text == "refused" and not hears:
+                assert [one.command for one in letters] == ["box.fill"]
+            else:
+                assert letters == []
+                assert await app.get(app.system.decisions["box"].decider, "a") == (text == "ok")
+                answers = [one.type async for one in app.read("filling-1")]
+                assert answers == ([f"foldlog.{'accepted' if text == 'ok' else 'rejected'}"] if hears else [])
 
     asyncio.run(main())

@@ -12,7 +12,6 @@ from foldlog.model.history import History, read_history, write_history
 from foldlog.process import Accepted, Process, Timer
 from foldlog.system import Resolved
 from foldlog.testing import fold_history
-from tests.unit.site import Site
 from tests.unit.transfers import Move, Request, Requested, account, requests
 
 
@@ -64,9 +63,9 @@ def second(**options):
 STEPS = [Upcast("watch", 1, lambda old: {**old, "currency": "DEM"}), Upcast("watch.due", 1, lambda old: {"minutes": 1})]
 
 
-def test_a_new_version_goes_on_with_stored_states_and_timers_and_sends_nothing_again(tmp_path, clock):
-    site = Site(f"sqlite:{tmp_path}/x.db", clock)  # a store in memory knows the types of its first app alone
-
+# A store in memory knows the types of its first app alone.
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+def test_a_new_version_goes_on_with_stored_states_and_timers_and_sends_nothing_again(site, clock):
     async def main():
         async with site.app([requests, account, first()]) as app:
             await app.send(requests, "1", Request("a", "b", 7))

@@ -9,7 +9,7 @@ from foldlog.errors import Misconfigured
 from foldlog.ports.store import Range
 from foldlog.process import Accepted, Cancel, Cancelled, Step, TimedOut, Timer, saga
 from foldlog.testing import given
-from tests.unit.site import Site, crash_at, kill, settled_or_dead
+from tests.unit.site import Site, another, crash_at, kill, settled_or_dead
 
 RANGE = Range()
 
@@ -123,7 +123,7 @@ def test_done_steps_are_undone_in_reverse(site, fails_at):
 @pytest.mark.parametrize("fails_at", [-1, 2])
 def test_a_crash_at_any_commit_of_a_step_or_its_undo_changes_nothing(url, clock, stored, fails_at):
     async def attempt(number):
-        world, site = World(), Site(url.replace("x.db", f"{number}.db"), clock)
+        world, site = World(), Site(another(url, number), clock)
         parts = [trip, *map(world.part, NAMES), journey()]
         async with site.app(parts).open(functions=False) as app:
             await app.send(trip, "1", Plan(fails_at))
@@ -231,6 +231,20 @@ def test_an_operator_cancels_a_saga():
     given(waits(), PLAN, Accepted(Book()), Accepted(Book())).when(Cancelled("closed")).then(Cancel("step"), hotel)
     given(waits(), PLAN, Cancelled("closed")).when(Rejected("full", command=Book())).then_state(None)
     given(waits(), PLAN, Cancelled("closed")).when(Accepted(Book())).then(Cancel("step"), flight)
+
+
+def test_a_cancelled_saga_counts_the_answer_that_it_could_not_take():
+    flight, hotel = (Send(name, "1", Free(), insist=True) for name in ("flight", "hotel"))
+    before = [PLAN, Accepted(Book())]
+    for ended in ([], [Cancelled("before")], [TimedOut(1)]):
+        given(waits(), *before, *ended).when(Cancelled("now", "accepted")).then(Cancel("step"), hotel)
+        given(waits(), *before, *ended).when(Cancelled("now", "rejected")).then(Cancel("step"), flight)
+    given(waits(), *before, Declined()).when(Cancelled("now", "accepted")).then(Cancel("step"), flight)
+    given(waits(), PLAN).when(Cancelled("now", "rejected")).then_state(None)
+    undoing = [*before, Accepted(Book()), TimedOut(1)]
+    given(waits(), *undoing).when(Cancelled("now", "accepted")).then(Cancel("step"), flight)
+    given(waits(), *undoing, Accepted(Free())).when(Cancelled("now", "accepted")).then_state(None)
+    given(waits(), *before, Accepted(Book())).when(Cancelled("now")).then(Cancel("step"), hotel)
 
 
 def test_a_last_step_that_cannot_be_undone_ends_the_saga_though_it_was_cancelled():

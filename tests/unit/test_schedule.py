@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from foldlog import Backoff, Decider, Rejected, Send, command, event
+from foldlog import Backoff, Decider, Rejected, Send, Unavailable, command, event
 from foldlog.errors import Misconfigured
 from foldlog.flow.recur import planned
 from foldlog.process import Schedule
 from foldlog.testing.clock import START, FakeClock
-from tests.unit.site import Site, crash_at, kill, quiet, until
+from tests.unit.site import Site, another, crash_at, kill, quiet, until
 
 HOUR = 3_600
 
@@ -126,8 +126,9 @@ def test_a_refused_command_is_told_and_the_next_one_is_sent(site, clock, caplog)
     assert "schedule.hourly: the command was refused: report.not-now: closed" in caplog.text
 
 
-def test_a_command_that_fails_is_tried_again_until_the_next_is_due(site, clock):
-    part, tries = maker({"01:00": ValueError("broken")})
+@pytest.mark.parametrize("failure", [ValueError("broken"), Unavailable("broken")], ids=repr)
+def test_a_command_that_fails_is_tried_again_until_the_next_is_due(site, clock, failure):
+    part, tries = maker({"01:00": failure})
 
     async def main():
         async with site.app([part, hourly(retry=Backoff(3, 1, 1))]) as app:
@@ -148,7 +149,7 @@ def test_a_crash_at_any_commit_sends_it_once(url, clock, stored):
     part, _ = maker()
 
     async def attempt(number):
-        site = Site(url.replace("x.db", f"{number}.db"), clock)
+        site = Site(another(url, number), clock)
         app = site.app([part, hourly()])
         await app.start()
         await app.settle()
@@ -172,6 +173,35 @@ def test_a_crash_at_any_commit_sends_it_once(url, clock, stored):
         while await attempt(number):
             number += 1
         assert number > 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("daily_first", [True, False])
+def test_while_code_with_other_times_runs_beside_it_the_times_of_both_are_kept_and_each_once(site, clock, daily_first):
+    part, _ = maker()
+    daily = Schedule("hourly", 24 * HOUR, hourly().send, offset=30 * 60)
+    parts = [[part, daily], [part, hourly()]]
+
+    async def main():
+        clock.advance(22.25 * HOUR)
+        apps = [site.app(one) for one in (parts if daily_first else reversed(parts))]
+        for app in apps:
+            await app.start()
+            await app.settle()
+        for _ in range(14):
+            clock.advance(HOUR / 4)
+            for app in apps:
+                await app.settle()
+        hours = ["23:00", "00:00", "00:30", "01:00"]
+        assert await made(apps[0]) == hours
+        await apps.pop(0 if daily_first else 1).stop()  # the deployment is over
+        for _ in range(96):
+            clock.advance(HOUR / 4)
+            await apps[0].settle()
+        later = [f"{hour % 24:02}:00" for hour in range(2, 26)]
+        assert await made(apps[0]) == hours + later
+        await apps[0].stop()
 
     asyncio.run(main())
 

@@ -21,7 +21,7 @@ CODES: tuple[tuple[type[FoldlogError], int, str], ...] = (
     (Rejected, 3, "this is the decider's answer; nothing was stored"),
     (Refused, 3, "correct the input and try again; nothing more was stored"),
     (Conflict, 4, "another writer came first: look at what is stored now, then try again"),
-    (Unavailable, 5, "try again; if it stays so, look at the disk and at other processes on this store"),
+    (Unavailable, 5, "try again; if it stays so, look at the disk or the server, and at other processes on this store"),
     (Misconfigured, 6, "correct the code, the URL or a setting; `foldlog check APP` shows every fault of an app"),
     (Undecodable, 7, _CHANGED),
     (Corrupt, 7, "stop writing to this store, keep a copy of it, and restore a backup"),

@@ -9,8 +9,8 @@ from foldlog.cli.advice import advised
 from foldlog.cli.coldstart import cold_start
 from foldlog.cli.output import Output
 from foldlog.cli.progress import progress
-from foldlog.cli.target import OnTarget, Target, find, json_option, opened, present, url_option
-from foldlog.errors import FoldlogError
+from foldlog.cli.target import OnTarget, Target, check_present, find, json_option, opened, url_option
+from foldlog.errors import FoldlogError, Unavailable
 from foldlog.flow.checkup import Parts, examine
 from foldlog.model.clock import SystemClock
 from foldlog.model.finding import FAIL, OK, WARN, Finding
@@ -41,7 +41,6 @@ def doctor(context: click.Context, target: str, deep: bool, url: str, machine: b
       foldlog doctor bank.py --json | jq '.findings[] | select(.state != "ok")'
     """
     place = find(target, url)
-    present(place.url)
     with progress("look", None, not machine):
         findings = asyncio.run(_look(place, deep=deep))
         findings.append(cold_start(target, is_url=place.app is None))
@@ -61,6 +60,10 @@ def doctor(context: click.Context, target: str, deep: bool, url: str, machine: b
 
 
 async def _look(place: Target, *, deep: bool) -> list[Finding]:
+    try:
+        await check_present(place.url)
+    except Unavailable as error:
+        return [_broken("opening", error)]
     try:
         async with opened(place) as store:
             below = await connect.examine(place.url, deep=deep)

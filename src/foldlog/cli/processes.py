@@ -28,6 +28,7 @@ from foldlog.flow import deadletter, instances
 from foldlog.flow.instances import NEVER, Shown
 from foldlog.flow.orchestrate import Orchestration
 from foldlog.flow.recur import planned
+from foldlog.ports.store import Store
 
 T = TypeVar("T")
 Place = tuple[str, str]
@@ -142,12 +143,13 @@ def _overview(place: Place, output: Output) -> None:
         note("this app lists no processes and no schedules")
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
-@tenant_option
-@json_option
-@click.pass_obj
+def _on_instance(function: Callable[..., None]) -> click.Command:
+    """A command on one instance: NAME, KEY, --tenant and --json, in front of its own options."""
+    name, key = click.argument("name"), click.argument("key")
+    return processes.command()(name(key(tenant_option(json_option(click.pass_obj(function))))))
+
+
+@_on_instance
 def show(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Show the history of one instance: what came to it, its state afterwards, what it answered, what became of that.
 
@@ -199,12 +201,7 @@ def _closing(process: Orchestration, found: Shown, output: Output) -> None:
         note("what is stored is not what this code folds from the log: it has changed since, or events were skipped")
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
-@tenant_option
-@json_option
-@click.pass_obj
+@_on_instance
 def retry(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Try again what an instance waits with: the event that its fold failed on, or the command that failed.
 
@@ -213,35 +210,26 @@ def retry(place: Place, name: str, key: str, tenant: str, machine: bool) -> None
     Examples:
       foldlog processes bank.py retry transfer 17
     """
-    _request(place, name, key, tenant, deadletter.replay, "retried", machine)
+    _request(place, name, key, tenant, _replay, "retried", machine)
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
-@tenant_option
-@json_option
-@click.pass_obj
+@_on_instance
 def skip(place: Place, name: str, key: str, tenant: str, machine: bool) -> None:
     """Give up what an instance waits with; what came behind it goes on.
 
-    An event is passed over, as if it had not been for this instance. A command is not carried out, and its process,
-    where it takes `Rejected`, hears of it under the code foldlog.discarded: a saga takes a skipped undo as done.
+    An event is passed over, as if it had not been for this instance; but not the answer to a command, without which a
+    saga would wait for ever: retry it, or cancel the instance. A command is not carried out, and its process, where it
+    takes `Rejected`, hears of it under the code foldlog.discarded: a saga takes a skipped undo as done.
 
     Examples:
       foldlog processes bank.py skip transfer 17
     """
-    _request(place, name, key, tenant, deadletter.discard, "skipped", machine)
+    _request(place, name, key, tenant, instances.skip, "skipped", machine)
 
 
-@processes.command()
-@click.argument("name")
-@click.argument("key")
+@_on_instance
 @click.option("--why", default="", metavar="TEXT", help="Kept in the log, and told to the process.")
 @click.option("--actor", default="", metavar="NAME", help="Who asks; kept in the log.")
-@tenant_option
-@json_option
-@click.pass_obj
 def cancel(place: Place, name: str, key: str, why: str, actor: str, tenant: str, machine: bool) -> None:
     """Cancel an instance: its dead letters are given up, and the event foldlog.cancelled comes to it in its turn.
 
@@ -265,11 +253,15 @@ def cancel(place: Place, name: str, key: str, why: str, actor: str, tenant: str,
         output.say(f"{name} {key} is cancelled" + (f", {count} dead letters given up" if count else ""))
 
 
+async def _replay(store: Store, process: Orchestration, key: str, tenant: str) -> int:
+    return await deadletter.replay(store, process.name, key=key, tenant=tenant)
+
+
 def _request(
     place: Place, name: str, key: str, tenant: str, work: Callable[..., Awaitable[int]], done: str, machine: bool
 ) -> None:
     async def do(opened: Opened) -> int:
-        count = await work(opened.app.system.store, opened.process.name, key=key, tenant=tenant)
+        count = await work(opened.app.system.store, opened.process, key, tenant)
         if not count:
             raise NotFound(f"{name} {key!r} waits for no operator: `foldlog processes APP list {name} --stuck`")
         return count

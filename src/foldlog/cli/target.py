@@ -1,5 +1,6 @@
 """APP or URL, as written on the command line, to an app and an open store."""
 
+import asyncio
 import inspect
 import re
 import sys
@@ -62,7 +63,7 @@ def find(name: str, url: str = "") -> Target:
 async def opened(target: Target, *, create: bool = False) -> AsyncIterator[Store]:
     """The target's store, open; its functions are left to others. `create` lets a new file come into being."""
     if not create:
-        present(target.url)
+        await check_present(target.url)
     if target.app is not None:
         async with target.app.open(functions=False) as app:
             yield app.system.store
@@ -75,11 +76,17 @@ async def opened(target: Target, *, create: bool = False) -> AsyncIterator[Store
         await store.close()
 
 
+async def check_present(url: str) -> None:
+    """Refuse a URL at which there is no log: whoever only looks makes no new one.
+
+    Errors: `NotFound`; of a server also `Misconfigured`, `Unavailable`."""
+    if place := await absent(url):
+        raise NotFound(f"there is no log at {place}; `foldlog run`, `send` and `import` make new ones")
+
+
 def present(url: str) -> None:
-    """Refuse a URL whose file is not there or empty: whoever only looks makes no new log. Errors: `NotFound`."""
-    if path := absent(url):
-        empty = ", the file is empty" if Path(path).exists() else ""
-        raise NotFound(f"there is no log at {path}{empty}; `foldlog run`, `send` and `import` make new ones")
+    """The same, outside of an event loop."""
+    asyncio.run(check_present(url))
 
 
 def _split(name: str) -> tuple[str, str]:

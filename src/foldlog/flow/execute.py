@@ -13,7 +13,7 @@ from foldlog import limits
 from foldlog.errors import Conflict, Corrupt, Invalid, Rejected, Unavailable, Undecodable
 from foldlog.flow.inline import inline_changes
 from foldlog.flow.serving import Serving
-from foldlog.flow.state import Decision, Loaded, States
+from foldlog.flow.state import Decision, Loaded, States, misused
 from foldlog.flow.view import View
 from foldlog.model.clock import Clock, Ids
 from foldlog.model.handler import Context
@@ -159,14 +159,14 @@ class Execute:
         return await self._commit(run, loaded, events)
 
     def _decide(self, run: "_Run", state: Any) -> Sequence[Any]:
-        decide = run.decision.decider.decide
-        if not run.decision.wants_context:
-            events = decide(run.command, state)
-        else:
-            origin = run.origin
+        origin, asked = run.origin, [run.command, state]
+        if run.decision.wants_context:
             now = to_datetime(self._clock.now())
-            context = Context(now, origin.principal, origin.correlation or run.command_id, origin.tenant)
-            events = decide(run.command, state, context)
+            asked.append(Context(now, origin.principal, origin.correlation or run.command_id, origin.tenant))
+        try:
+            events = run.decision.decider.decide(*asked)
+        except Unavailable as error:
+            raise misused(f"decide of {run.decision.decider}", error) from error
         if not isinstance(events, list | tuple):
             raise Invalid(f"decide of {run.decision.decider} answers {type(events).__name__}: return a list of events")
         return events

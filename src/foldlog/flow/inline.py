@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from foldlog import limits
+from foldlog.errors import Unavailable
+from foldlog.flow.state import misused
 from foldlog.flow.view import View
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
@@ -34,16 +36,22 @@ async def inline_changes(
         key = RowKey(tenant, stream.partition("-")[2])
         row = (await store.get(view.table, [key])).get(key)
         value, at = view.decode(row), row.position if row else 0
-        fold = view.projection.fold
         while at < version:
             page = await store.read(Query(stream=stream, tenant=tenant), at, limits.PAGE_MAX)
             for missed in page.events:
                 if view.concerns(missed) and missed.version <= version:
-                    value = fold(value, missed.data)
+                    value = _folded(view, value, missed.data)
             at = page.events[-1].version if page.more else version
         for _, event in wanted:
-            value = fold(value, event)
+            value = _folded(view, value, event)
         # A tombstone carries the version of the last event that it is made of: there the follower removes it.
         upto = wanted[-1][0] if value is None else new_version
         changes.append(view.change(key, value, upto, row.version if row else 0))
     return changes
+
+
+def _folded(view: View, value: Any, event: Any) -> Any:
+    try:
+        return view.projection.fold(value, event)
+    except Unavailable as error:
+        raise misused(f"the fold of {view.projection}", error) from error

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import NotFound
+from foldlog.errors import Invalid, NotFound
 from foldlog.flow import deadletter, inbox, timers
 from foldlog.flow.inbox import Item
 from foldlog.flow.orchestrate import Instance, Orchestration, decode
@@ -25,6 +25,7 @@ from foldlog.model.stream import ANY, stream_of
 from foldlog.ports.store import Append, Batch, Range, Row, RowKey, Store, Table
 
 NEVER = 2**63 - 1
+_LOST = {ACCEPTED.name: "accepted", REJECTED.name: "rejected"}
 
 
 class Summary(NamedTuple):
@@ -156,6 +157,30 @@ def alarms(taken: Taken) -> Iterator[Alarm]:
     return iter(taken.step.alarms if taken.step is not None else ())
 
 
+async def skip(store: Store, process: Orchestration, key: str, tenant: str = "") -> int:
+    """Let the dead letters of one instance go; returns how many.
+
+    Errors: `Invalid` where that is the answer to a command and the process can be cancelled: it says what then to do.
+    """
+    lost = await _answer_that_waits(store, process, key, tenant)
+    if lost and Cancelled in process.evolves.types:
+        name = process.process.name
+        raise Invalid(
+            f"{name} {key!r} cannot take {lost}, the answer to its command, and without it would wait for it for ever: "
+            f"mend the code and `retry`, or `cancel`, which tells {name} that there was such an answer"
+        )
+    return await deadletter.discard(store, process.name, key=key, tenant=tenant)
+
+
+async def _answer_that_waits(store: Store, process: Orchestration, key: str, tenant: str) -> str:
+    """The type of the answer to a command that an instance could not take, "" where there is none."""
+    found = ""
+    async for item in inbox.items(store, process.name, [partition_of(tenant, key)]):
+        dead = (item.tenant, item.key, item.status) == (tenant, key, inbox.DEAD) and item.command is None
+        found = item.type if dead and item.type in _LOST else found
+    return found
+
+
 async def cancel(
     store: Store, process: Orchestration, key: str, tenant: str = "", why: str = "", actor: str = "", id: str = ""
 ) -> int:
@@ -164,10 +189,12 @@ async def cancel(
     `id` names the request. Errors: `NotFound` where there is neither an instance nor a dead letter.
     """
     place = RowKey(tenant, key)
+    lost = await _answer_that_waits(store, process, key, tenant)
     dead = await deadletter.discard(store, process.name, key=key, tenant=tenant)
     if not dead and place not in await store.get(process.table, [place]):
         raise NotFound(f"{process.process.name} has no instance {key!r}: `foldlog processes APP list` shows them")
-    body = msgspec.json.encode(Cancelled(why))
+    # Without what is seldom there, so that code of before it reads the rest.
+    body = msgspec.json.encode({"why": why, "lost": _LOST[lost]} if lost else {"why": why})
     meta = Meta(id, 0, id, "", actor)
     draft = Draft(CANCELLED.name, CANCELLED.version, body, encode_meta(meta))
     await store.commit(Batch((Append(stream_of(process.process.name, key), (draft,), ANY, tenant),)))

@@ -14,7 +14,7 @@ from foldlog import limits
 from foldlog.errors import Corrupt, Invalid, Misconfigured, Refused, Rejected, TooLarge, Undecodable
 from foldlog.flow import outbox
 from foldlog.flow.effect import Call, Effect, Outcome
-from foldlog.flow.inbox import Item, told
+from foldlog.flow.inbox import Command, Item, told
 from foldlog.flow.partition import partition_of
 from foldlog.flow.timers import NEVER, TIMERS, Alarm, alarm_key
 from foldlog.model.answer import Answered, answered, refusal
@@ -58,6 +58,7 @@ class Step(NamedTuple):
 
 
 _decoder = msgspec.json.Decoder(Instance)
+_ANSWERS = frozenset((Accepted, Rejected))
 
 
 def table_of(process: str) -> Table:
@@ -203,6 +204,17 @@ class Orchestration(Effect):
         if self._first is None:
             return None
         return self.schemas.decode_state(self.process.name, self.process.version, self._first)
+
+    def stored(self, send: Send) -> Command:
+        """A command as it stands in the outbox. Errors: `Invalid`; `TooLarge`, also where its answer would be."""
+        command = super().stored(send)
+        size = len(bytes(command.body))
+        if size > limits.ANSWERED_BYTES and not _ANSWERS.isdisjoint(self.takes.types):
+            raise TooLarge(
+                f"{self.what} sends {command.name!r} of {size:,} bytes, at most {limits.ANSWERED_BYTES:,} where it "
+                "hears what became of it, since the answer carries the command: keep what is large in a blob store"
+            )
+        return command
 
     def answered(self, item: Item, refused: Rejected | None) -> Append | None:
         """What is recorded of a command for a process that takes it. Errors: `Invalid`."""

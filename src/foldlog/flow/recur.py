@@ -47,7 +47,7 @@ class Recur:
         self.progress = Progress()
         self.name = f"schedule.{schedule.name}"
         self.failure: Exception | None = None
-        self._next = 0  # not looked yet: due
+        self._next = 0  # what it waits for; not looked yet: due
         self._attempts = 0
 
     def settled(self) -> bool:
@@ -76,7 +76,8 @@ class Recur:
         due, times = schedule.due(now), (schedule.every, schedule.offset)
         if found is None:
             await self._write(Planned(due + schedule.every, times=times), version)
-        elif found.next <= due:
+        elif found.next <= due or (found.times != times and found.sent < due and 0 < self._next <= due):
+            # The row may be that of code with other times meanwhile: what was waited for here is sent all the same.
             await self._send(found, version, due, stop)
         elif found.times != times:  # what is planned is none of the times that it has now
             await self._write(Planned(due + schedule.every, found.sent, found.error, times), version)
@@ -110,7 +111,7 @@ class Recur:
                 self._tell(logging.WARNING, f"attempt {self._attempts} failed: {last_line(error)}")
                 await either(self._clock.sleep(pause), stop.wait())
                 return
-        self._attempts = 0
+        self._attempts, self._next = 0, after.next
         if error:
             self._tell(logging.ERROR, last_line(error))
             await self._write(Planned(after.next, found.sent, error, after.times), version)

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from foldlog import limits
-from foldlog.errors import Invalid, Undecodable
+from foldlog.errors import Invalid, Unavailable, Undecodable
 from foldlog.flow.snapshot import Known, Rule, Snapshots
 from foldlog.model.decider import Decider
 from foldlog.model.handler import Context
@@ -63,14 +63,20 @@ class Decision:
                     data = decode(event.body)
                 except Undecodable:
                     data = event.data  # raises again, and says where the event stands
-                state = evolve(state, data)
+                try:
+                    state = evolve(state, data)
+                except Unavailable as error:
+                    raise misused(f"evolve of {self.decider}", error) from error
         return state
 
     def after(self, state: Any, events: Sequence[Any]) -> Any:
         """The state after events that were just decided."""
         for event in events:
             if type(event) in self.events:
-                state = self.decider.evolve(state, event)
+                try:
+                    state = self.decider.evolve(state, event)
+                except Unavailable as error:
+                    raise misused(f"evolve of {self.decider}", error) from error
         return state
 
 
@@ -116,7 +122,10 @@ class States:
         decider = decision.decider
         if decider.scope is None:
             raise AssertionError("only deciders with a scope come here")
-        query = decider.scope(command)
+        try:
+            query = decider.scope(command)
+        except Unavailable as error:
+            raise misused(f"scope of {decider}", error) from error
         sides = (query.any_of or (query,)) if isinstance(query, Query) else ()
         if not sides or not all(side.tags or side.types for side in sides) or any(_says_more(side) for side in sides):
             raise Invalid(f"scope of {decider} must return a Query by types or tags, and by nothing else")
@@ -156,6 +165,13 @@ class States:
     def forget(self, tenant: str, stream: str) -> None:
         """A state that must not be trusted any more."""
         self._kept.pop((tenant, stream), None)
+
+
+def misused(what: str, error: Unavailable) -> RuntimeError:
+    """What to raise where an app's own function says how the store is: whoever hears that waits, and it would be for
+    ever, since the function does the same each time."""
+    told = f"{what} raised {error!r}: only the store says so; raise Rejected, or your own"
+    return RuntimeError(told).with_traceback(error.__traceback__)
 
 
 def _says_more(query: Query) -> bool:

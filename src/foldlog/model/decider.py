@@ -23,6 +23,8 @@ class Decider(Generic[C, S, E]):
     `decide(command, state)` returns the events that follow, `[]` for none, or raises `Rejected`; it may take a third
     parameter annotated `Context` to ask for the time and the principal. `evolve(state, event)` returns the next state.
     Both are pure: no I/O, no change of `state` in place (states are cached). `initial` is the state before any event.
+    Whatever else they raise is a fault of theirs; `Unavailable`, which is the store's to say, too: the caller gets a
+    RuntimeError that names it.
 
     With `scope`, a function from a command to a `Query` by types and tags, the state is the fold of what the query
     finds; the events still go to the stream `category-key`, with any version, on the condition that nothing new

@@ -75,9 +75,11 @@ class Accepted:
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """What comes back, to a process that takes it, when an operator cancels an instance. Where it is not taken the
-    instance just ends."""
+    instance just ends. `lost` is "accepted" or "rejected" where such an answer to a command was given up with it,
+    because it could not be taken: it will not come any more."""
 
     why: str = ""
+    lost: str = ""
 
     __foldlog__ = CANCELLED
 

@@ -131,6 +131,8 @@ class _Run:
                 return self._refused(saga, f"{code}: {message}")
             case TimedOut():
                 return self._fail(saga, "it took too long")
+            case Cancelled(why, lost) if lost and saga.phase != WAITING:
+                return self._unheard(saga, why, accepted=lost == "accepted")
             case Cancelled(why):
                 return self._fail(saga, f"cancelled: {why}" if why else "cancelled")
         return self._heard(saga, event)
@@ -161,6 +163,13 @@ class _Run:
         if saga.phase != UNDOING:
             saga = msgspec.structs.replace(saga, why=saga.why or why)
         return self._undo(saga, saga.step - 1)  # an undo that an operator has let go counts as undone
+
+    def _unheard(self, saga: Saga[Any], why: str, *, accepted: bool) -> Saga[Any] | None:
+        """Cancelled, and the answer to the command that is on its way could not be taken: it is known all the same."""
+        if saga.phase == UNDOING:
+            return self._undo(saga, saga.step - 1)
+        failed = msgspec.structs.replace(saga, why=saga.why or (f"cancelled: {why}" if why else "cancelled"))
+        return self._undo(failed, saga.step - (not accepted or saga.seen == FAILED))
 
     def _fail(self, saga: Saga[Any], why: str, *, undo: bool = True) -> Saga[Any] | None:
         """The step has failed: at once where its command was answered, else as soon as it is."""

@@ -17,8 +17,10 @@ class Schedule:
     `offset`: `every=86_400, offset=3 * 3_600` is three o'clock in the morning, UTC. `send` is the `Send`, or a function
     from the time it is due to one. Times that were missed, because nobody ran, are made up for by one command, for the
     latest of them. A command that is refused is logged, and the next one is sent in its time; one that fails is tried
-    again as `retry` says, until the next is due at the latest. A recurring timer of an instance is no schedule: let
-    `react` set the timer again. Errors: `Misconfigured`.
+    again as `retry` says, until the next is due at the latest. Where `every` or `offset` was changed, only times from
+    the change on count; while processes with the old and the new ones run, in a deployment, the command is sent at the
+    times of both, once for each. A recurring timer of an instance is no schedule: let `react` set the timer again.
+    Errors: `Misconfigured`.
     """
 
     __slots__ = ("every", "name", "offset", "retry", "send", "tenant")

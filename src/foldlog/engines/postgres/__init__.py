@@ -28,7 +28,7 @@ from foldlog.engines.postgres.locks import Locks
 from foldlog.engines.postgres.log import Log
 from foldlog.engines.postgres.pool import Pool
 from foldlog.engines.postgres.safe_head import SafeHead
-from foldlog.engines.postgres.schema import prepare
+from foldlog.engines.postgres.schema import absent, prepare
 from foldlog.engines.postgres.session import connect
 from foldlog.engines.postgres.tables import Tables
 from foldlog.engines.postgres.watch import Watch
@@ -39,7 +39,7 @@ from foldlog.model.message import Kind, KindFactory
 from foldlog.model.query import Query
 from foldlog.ports.store import Appended, Batch, Capabilities, Identity, Page, Range, Row, RowKey, Rows, Table
 
-__all__ = ["PostgresStore"]
+__all__ = ["PostgresStore", "absent"]
 
 
 __getattr__, __dir__ = on_first_use(__name__, {"examine": "checkup"})  # the command line's
@@ -115,7 +115,7 @@ class PostgresStore:
     async def _open(self) -> None:
         address, me = self._address, secrets.token_hex(8)
         locks = Locks(address.schema)
-        conn = await connect(address)
+        conn = await connect(address, starting=True)
         try:
             self.identity, head = await prepare(conn, address, locks)
             kinds, tables = Kinds(self._make_kind), Tables(address.schema, locks)

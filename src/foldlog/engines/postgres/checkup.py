@@ -46,7 +46,7 @@ async def examine(url: str, *, deep: bool) -> Examined:
     address = parse(url)
     found = Examined([])
     try:
-        conn = await connect(address)
+        conn = await connect(address, starting=True)
         try:
             checks: list[Check] = [_server, _rights, _triggers, _positions, _held, _sizes]
             for check in [*checks, _consistent] if deep else [*checks, _unread]:

@@ -8,6 +8,10 @@ from foldlog.errors import Corrupt, FoldlogError, Misconfigured, TooLarge, Unava
 REFUSED = "FL001"  # raised by the function `hold`
 _DAMAGE = {"XX001", "XX002"}  # data or an index is damaged
 _AGAIN = {"40001", "40P01", "55P03", "57014"}  # in another one's way: serialisation, deadlock, lock and statement time
+_REFUSED_LOGIN = (
+    *('" does not exist', "authentication failed", "no password supplied", "is not permitted to log in"),
+    *("pg_hba.conf rejects connection", "no pg_hba.conf entry", "permission denied for database"),
+)
 _GONE = {"3F000", "42P01", "42883", "3D000"}  # the schema, a table, a function, the database
 
 
@@ -38,12 +42,22 @@ def is_stale(error: BaseException) -> bool:
     return isinstance(error, errors.UndefinedTable)
 
 
+def said_of_url(error: Exception, shown: str) -> Exception:
+    """The same for what a first connection failed with: a database or role that is not there, or a password that is
+    wrong, will not come right by itself. libpq gives no code for it, so an English text is looked at; where a server
+    speaks another language it stays `Unavailable`."""
+    found = said(error, shown)
+    if isinstance(found, Unavailable) and any(text in found.message for text in _REFUSED_LOGIN):
+        return Misconfigured(found.message)
+    return found
+
+
 def said(error: Exception, shown: str) -> Exception:
     """The error of foldlog.errors for what PostgreSQL reported; what is nobody's fault but the code's stays as it
     is."""
     if isinstance(error, FoldlogError) or not isinstance(error, psycopg.Error | OSError):
         return error
-    what = f"{shown}: {str(error).strip() or type(error).__name__}"
+    what = f"{shown}: {' '.join(str(error).split()) or type(error).__name__}"
     if isinstance(error, OSError):
         return Unavailable(what)
     state = error.sqlstate or ""

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import psycopg
 
-from foldlog.engines.postgres.address import Address
+from foldlog.engines.postgres.address import Address, parse
 from foldlog.engines.postgres.faults import said
 from foldlog.engines.postgres.locks import Locks
-from foldlog.engines.postgres.session import Connection, fetch
+from foldlog.engines.postgres.session import Connection, connect, fetch
 from foldlog.errors import Misconfigured, Unavailable
 from foldlog.ports.store import Identity
 
@@ -22,6 +22,18 @@ _TEXTS = tuple(Path(__file__).with_name(name).read_text(encoding="utf-8") for na
 class Opened(NamedTuple):
     identity: Identity
     head: int
+
+
+async def absent(url: str) -> str:
+    """Where the store would be, if there is none at this URL, else ""; nothing is made. Errors: as for `prepare`."""
+    address = parse(url)
+    conn = await connect(address, starting=True)
+    try:
+        return "" if await _version(conn, address.schema) else address.shown
+    except psycopg.Error as error:
+        raise said(error, address.shown) from error
+    finally:
+        await conn.close()
 
 
 async def prepare(conn: Connection, address: Address, locks: Locks) -> Opened:

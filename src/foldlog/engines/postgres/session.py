@@ -19,7 +19,7 @@ from psycopg.pq import Format
 
 from foldlog import limits
 from foldlog.engines.postgres.address import Address
-from foldlog.engines.postgres.faults import said
+from foldlog.engines.postgres.faults import said, said_of_url
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
@@ -145,8 +145,9 @@ class _Context:
 _CONTEXT = _Context()
 
 
-async def connect(address: Address) -> Connection:
-    """A new connection, each statement its own transaction. Errors: those of faults.py."""
+async def connect(address: Address, *, starting: bool = False) -> Connection:
+    """A new connection, each statement its own transaction. `starting`: a URL that cannot be right is `Misconfigured`.
+    Errors: those of faults.py."""
     options: dict[str, Any] = {}
     if not address.proxied:
         told = conninfo_to_dict(address.conninfo).get("options") or ""
@@ -162,7 +163,7 @@ async def connect(address: Address) -> Connection:
             **{"connect_timeout": limits.CONNECT_TIME, **options},
         )
     except (psycopg.Error, OSError) as error:
-        raise said(error, address.shown) from error
+        raise (said_of_url if starting else said)(error, address.shown) from error
     conn.prepared_max = limits.STATEMENTS
     return conn
 
