@@ -8,14 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 from foldlog import App, Decider, Recorded, Rejected, Send, command, event
 from foldlog.flow.timers import TIMERS
 from foldlog.ports.store import Batch, Range
 from foldlog.process import Process, Step, Timer, saga
-from tests.reliability.processes import ROOT, Result, expect, lines
+from tests.reliability.processes import ROOT, Place, Result, expect, lines
 
 NAMES = "flight", "hotel", "car"
 LEASE = 0.6
@@ -200,7 +199,7 @@ async def _wrong(url: str, trips: dict[str, int]) -> list[str]:
     return faults
 
 
-def kill_steps(folder: Path, every: int = 1) -> Result:
+def kill_steps(place: Place, every: int = 1) -> Result:
     """A saga that goes through and sagas that fail at each step, killed at every commit (or every so many)."""
     faults: list[str] = []
     kills = 0
@@ -208,7 +207,7 @@ def kill_steps(folder: Path, every: int = 1) -> Result:
         for when in ("before", "after"):
             last, ended = 1 + kills % every, False
             while not ended:
-                url = f"sqlite:{folder}/{fails_at}{when}{last}.db"
+                url = place.url(f"{fails_at}{when}{last}")
                 asyncio.run(_plan(url, [("1", fails_at)]))
                 child = _child(url, last, when)
                 expect(child, "open")
@@ -220,9 +219,9 @@ def kill_steps(folder: Path, every: int = 1) -> Result:
     return Result("kill -9 at every step of a saga", {"kills": kills}, faults)
 
 
-def restart_sagas(folder: Path, sagas: int, restarts: int) -> Result:
+def restart_sagas(place: Place, sagas: int, restarts: int) -> Result:
     """Many sagas at once, through restarts at random times."""
-    url, chance = f"sqlite:{folder}/sagas.db", random.Random(5)
+    url, chance = place.url("sagas"), random.Random(5)
     trips = {str(number): chance.choice([-1, -1, 0, 1, 2]) for number in range(sagas)}
     asyncio.run(_plan(url, list(trips.items())))
     kills = 0
@@ -245,9 +244,9 @@ def restart_sagas(folder: Path, sagas: int, restarts: int) -> Result:
     return Result("sagas through restarts", figures, faults)
 
 
-def kill_timers(folder: Path, timers: int, kills: int) -> Result:
+def kill_timers(place: Place, timers: int, kills: int) -> Result:
     """Many timers that are due at about the same time, while those who ring them are killed."""
-    url, after = f"sqlite:{folder}/timers.db", 3 + timers / 250  # seconds: none rings before all are set
+    url, after = place.url("timers"), 3 + timers / 250  # seconds: none rings before all are set
 
     async def set_them() -> None:
         async with make(url) as app:
