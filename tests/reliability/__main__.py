@@ -16,6 +16,7 @@ from tests.reliability import (
     forks,
     functions,
     kills,
+    overtaking,
     races,
     reallogs,
     rebuilds,
@@ -49,6 +50,7 @@ SQLITE: dict[str, Check] = {
     "seeds": lambda place: seeds.simulate(place.folder, 100_000),
 }
 POSTGRES: dict[str, Check] = {
+    "safe-head": lambda place: overtaking.overtake(place, 200_000, 10),
     "kills": lambda place: kills.kill_writers(place, 200),
     "functions": lambda place: functions.kill_functions(place, 100),
     "stops": lambda place: stops.stop_owners(place, 100),

@@ -39,9 +39,9 @@ class Result:
     faults: list[str] = field(default_factory=list)
 
 
-def start(role: str, *arguments: object, before: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """A child in its role; `before` is a program that runs it (strace)."""
-    command = [*before, sys.executable, "-m", "tests.reliability.child", role, *map(str, arguments)]
+def start(role: str, *arguments: object, program: str = "child", before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A child in its role of one of this folder's programs; `before` is a program that runs it (strace)."""
+    command = [*before, sys.executable, "-m", f"tests.reliability.{program}", role, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
