@@ -26,6 +26,7 @@ from foldlog.model.stream import ANY
 from foldlog.ports.store import Append, Batch, Condition, Store
 from tests.reliability.child import draft, open_store, say
 
+TASKS = 24  # of a process that writes
 WRITTEN, BY_HAND, END = "reliability.written", "reliability.by-hand", "reliability.end"
 SEEN = Struct(">qqI")
 """What a reader leaves of an event: position, version, checksum of the stream's name."""
@@ -69,34 +70,35 @@ def appending(stream: str, count: int) -> tuple[bytes, dict[str, Any]]:
 
 
 async def writers(url: str, me: str, count: str, streams: str) -> None:
-    """Eight tasks write `count` events through the store, in batches of one to five on one stream or two, now and then
-    on condition of a tag. Each batch is tried until it is stored."""
+    """Tasks write `count` events through the store, in batches of one to five that share commits; now and then on two
+    streams, or on condition of a tag. Each batch is tried until it is stored."""
     store, chance = open_store(url), random.Random(me)
     await store.open()
     say("open")
     numbers, left = iter(range(sys.maxsize)), int(count)
 
-    async def one() -> None:
+    async def one(task: int) -> None:
         nonlocal left
         while left > 0:
-            name, size = f"{me}.{next(numbers)}", chance.choice([1, 1, 1, 2, 5])
+            name, size = f"{me}.{next(numbers)}", chance.randint(1, 5)
             left -= size
-            await _stored(store, _batch(name, size, chance.sample(range(40), 2), streams))
+            await _stored(store, _batch(name, size, f"{streams}-{task}", chance))
 
-    await asyncio.gather(*(one() for _ in range(8)))
+    await asyncio.gather(*(one(task) for task in range(TASKS)))
     await store.close()
 
 
-def _batch(name: str, size: int, places: list[int], streams: str) -> Batch:
-    first, second = (f"{streams}-{place}" for place in places)
-    if size == 5:
-        drafts = [draft(name, index, size) for index in range(size)]
-        return Batch([Append(first, drafts[:3]), Append(second, drafts[3:])])
-    if size == 2:
-        tag = f"batch:{name}"
-        tagged = [draft(name, index, size, (tag,)) for index in range(size)]
-        return Batch([Append(first, tagged, ANY, condition=Condition(Query(tags=(tag,)), 0))])
-    return Batch([Append(first, [draft(name, 0, 1)])])
+def _batch(name: str, size: int, stream: str, chance: random.Random) -> Batch:
+    tag = f"batch:{name}"
+    match chance.choices(["alone", "two", "guarded"], [20, 1, 1])[0]:
+        case "two" if size > 1:
+            drafts = [draft(name, index, size) for index in range(size)]
+            other = f"{stream.partition('-')[0]}-{chance.randrange(TASKS, 2 * TASKS)}"
+            return Batch([Append(stream, drafts[:1]), Append(other, drafts[1:])])
+        case "guarded":
+            tagged = [draft(name, index, size, (tag,)) for index in range(size)]
+            return Batch([Append(stream, tagged, ANY, condition=Condition(Query(tags=(tag,)), 0))])
+    return Batch([Append(stream, [draft(name, index, size) for index in range(size)])])
 
 
 async def _stored(store: Store, batch: Batch) -> None:

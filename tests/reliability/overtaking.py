@@ -43,8 +43,8 @@ class Told(NamedTuple):
 
 
 def overtake(place: Place, events: int, runs: int, held: float = 30.0, writers: int = 3) -> Result:
-    """Every run: `events` through the store, more by hand; one transaction held open for `held` seconds. Each run is told when
-    it is done: the long form takes an hour."""
+    """Every run: `events` through the store, more by hand; one transaction held open for `held` seconds.
+    Each run is told when it is done: the long form takes an hour."""
     figures: Counter[str] = Counter()
     faults: list[str] = []
     for number in range(runs):

@@ -48,7 +48,7 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
         raise
     finally:
         workers.end_all()
-    figures, faults = await _compare(workers)
+    figures, faults = await compare(workers)
     if slowest > LEASE + patience:
         faults.append(f"a takeover took {slowest:.2f} s with a lease of {LEASE} s")
     stale = workers.stale()
@@ -75,7 +75,8 @@ async def _send(app: App) -> None:
         await asyncio.sleep(0.004)
 
 
-async def _compare(workers: Workers) -> tuple[dict[str, int], list[str]]:
+async def compare(workers: Workers) -> tuple[dict[str, int], list[str]]:
+    """Rows and effects against the log, once everything has settled."""
     faults: list[str] = []
     expected: dict[str, int] = {}
     ids: set[str] = set()
