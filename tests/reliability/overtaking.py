@@ -191,9 +191,9 @@ class _Run:
             [f"{self.schema}.%", age],
         ).fetchall():
             how = self.chance.choice(["COMMIT", "ROLLBACK"])
-            with suppress(psycopg.errors.UndefinedObject):  # its own process came first
+            with suppress(psycopg.errors.UndefinedObject, psycopg.errors.ObjectNotInPrerequisiteState):
                 self.look.execute(sql.SQL(f"{how} PREPARED {{}}").format(name))
-                self.figures["left prepared"] += 1
+                self.figures["left prepared"] += 1  # else its own process came first
 
     def _end_writers(self, children: list[Child]) -> None:
         for child in children:

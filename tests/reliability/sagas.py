@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from foldlog import App, Decider, Recorded, Rejected, Send, command, event
@@ -199,11 +200,11 @@ async def _wrong(url: str, trips: dict[str, int]) -> list[str]:
     return faults
 
 
-def kill_steps(place: Place, every: int = 1) -> Result:
-    """A saga that goes through and sagas that fail at each step, killed at every commit (or every so many)."""
+def kill_steps(place: Place, every: int = 1, failing: Sequence[int] = (-1, 0, 1, 2)) -> Result:
+    """A saga that goes through (-1) and sagas that fail at each step, killed at every commit (or every so many)."""
     faults: list[str] = []
     kills = 0
-    for fails_at in (-1, 0, 1, 2):
+    for fails_at in failing:
         for when in ("before", "after"):
             last, ended = 1 + kills % every, False
             while not ended:
