@@ -1,6 +1,8 @@
 """Lines that break and servers that go: what was answered stands, what was not is found out, nothing is there twice."""
 
 import asyncio
+import gc
+import time
 
 import psycopg
 import pytest
@@ -176,6 +178,28 @@ def test_readers_go_on_after_a_broken_line(behind):
             assert await positions(place.store) == [1, 2, 3, 4, 5, 6]
 
     asyncio.run(story())
+
+
+def test_a_closed_store_leaves_no_connection(postgres, postgres_url):
+    """Not even one that was being made when it was closed, and not only after memory was collected."""
+
+    async def story():
+        store = PostgresStore(postgres_url())
+        await store.open()
+        await append(store)
+        await store.close()
+
+    left = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = 'postgres'"
+    gc.disable()
+    try:
+        with psycopg.connect(postgres.conninfo.replace("dbname=postgres", "dbname=template1"), autocommit=True) as conn:
+            for _ in range(30):
+                asyncio.run(story())
+            end = time.monotonic() + 20
+            while conn.execute(left).fetchone() != (0,):
+                assert time.monotonic() < end
+    finally:
+        gc.enable()
 
 
 def test_a_server_that_crashes_and_comes_back():

@@ -8,6 +8,7 @@ import pytest
 
 from tests.reliability.counter import Count, Heard, counter, sums
 from tests.reliability.functions import out_of_order
+from tests.reliability.processes import Place
 from tests.reliability.shared import Workers, make, until
 
 FUNCTIONS = "handler.effects", "view.sums.1"
@@ -15,7 +16,7 @@ FUNCTIONS = "handler.effects", "view.sums.1"
 
 @pytest.fixture
 def workers(tmp_path):
-    workers = Workers(tmp_path, "effects")
+    workers = Workers(Place(tmp_path), "effects")
     yield workers
     workers.end_all()
 
@@ -53,7 +54,7 @@ async def finished(workers):
 
 
 def test_they_join_and_leave_and_no_effect_is_repeated(tmp_path):
-    workers = Workers(tmp_path, "patient")
+    workers = Workers(Place(tmp_path), "patient")
 
     async def main():
         one = workers.start()

@@ -1,4 +1,5 @@
-"""Runs every check in its full form and prints a table; ends with 1 when one of them found a fault."""
+"""Runs every check in its full form, on each engine that it is for, and prints a table; ends with 1 when one found a
+fault."""
 
 import argparse
 import json
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.reliability import (
@@ -14,6 +16,8 @@ from tests.reliability import (
     forks,
     functions,
     kills,
+    outages,
+    overtaking,
     races,
     reallogs,
     rebuilds,
@@ -23,51 +27,80 @@ from tests.reliability import (
     seeds,
     stops,
 )
-from tests.reliability.processes import Result
+from tests.reliability.processes import Place, Result
+from tests.servers import Postgres
 
-CHECKS: dict[str, Callable[[Path], Result]] = {
-    "kills": lambda folder: kills.kill_writers(folder, 200),
-    "functions": lambda folder: functions.kill_functions(folder, 200),
-    "stops": lambda folder: stops.stop_owners(folder, 200),
-    "scale": lambda folder: scale.scale(folder, 6_000),
-    "faults": faults.failing_calls,
-    "forks": lambda folder: forks.kill_forks(folder, 200, 100_000),
-    "races": lambda folder: races.one_winner(folder, 2_000),
-    "tailing": lambda folder: races.tailing(folder, 200_000),
-    "rebuild": lambda folder: rebuilds.kill_rebuilds(folder, 100),
-    "rebuild-live": lambda folder: rebuilds.measure_rebuild(folder, 1_000_000),
-    "restart": lambda folder: restarts.restart(folder, 1_000_000),
+Check = Callable[[Place], Result]
+
+SQLITE: dict[str, Check] = {
+    "kills": lambda place: kills.kill_writers(place, 200),
+    "functions": lambda place: functions.kill_functions(place, 200),
+    "stops": lambda place: stops.stop_owners(place, 200),
+    "scale": lambda place: scale.scale(place.folder, 6_000),
+    "faults": lambda place: faults.failing_calls(place.folder),
+    "forks": lambda place: forks.kill_forks(place.folder, 200, 100_000),
+    "races": lambda place: races.one_winner(place, 2_000),
+    "tailing": lambda place: races.tailing(place, 200_000),
+    "rebuild": lambda place: rebuilds.kill_rebuilds(place.folder, 100),
+    "rebuild-live": lambda place: rebuilds.measure_rebuild(place.folder, 1_000_000),
+    "restart": lambda place: restarts.restart(place.folder, 1_000_000),
     "saga-steps": sagas.kill_steps,
-    "sagas": lambda folder: sagas.restart_sagas(folder, 1_000, 20),
-    "timers": lambda folder: sagas.kill_timers(folder, 10_000, 4),
-    "real-logs": reallogs.real_logs,
-    "seeds": lambda folder: seeds.simulate(folder, 100_000),
+    "sagas": lambda place: sagas.restart_sagas(place, 1_000, 20),
+    "timers": lambda place: sagas.kill_timers(place, 10_000, 4),
+    "real-logs": lambda place: reallogs.real_logs(place.folder),
+    "seeds": lambda place: seeds.simulate(place.folder, 100_000),
 }
+POSTGRES: dict[str, Check] = {
+    "safe-head": lambda place: overtaking.overtake(place, 200_000, 10),
+    "kills": lambda place: kills.kill_writers(place, 200),
+    "functions": lambda place: functions.kill_functions(place, 100),
+    "stops": lambda place: stops.stop_owners(place, 100),
+    "races": lambda place: races.one_winner(place, 2_000),
+    "server-restarts": lambda place: outages.restart_server(place, 20),
+    "tailing": lambda place: races.tailing(place, 200_000),
+    "saga-steps": sagas.kill_steps,
+    "sagas": lambda place: sagas.restart_sagas(place, 1_000, 20),
+    "timers": lambda place: sagas.kill_timers(place, 10_000, 4),
+}
+ENGINES = {"sqlite": SQLITE, "postgres": POSTGRES}
 
 
 def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _run(engine: str, name: str) -> Result:
+    """One check in a folder of its own and, on PostgreSQL, with a server of its own."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="foldlog-reliability-")))
+        server = stack.enter_context(Postgres()) if engine == "postgres" else None
+        place = Place(folder, server)
+        began = time.perf_counter()
+        result = ENGINES[engine][name](place)
+    took = time.perf_counter() - began
+    result.name = f"{result.name}, {place.engine}"
+    figures = ", ".join(f"{key} {_shown(value)}" for key, value in result.figures.items())
+    verdict = "ok" if not result.faults else f"{len(result.faults)} FAULTS"
+    print(f"{result.name:50} {verdict:10} {took:6.0f} s   {figures}", flush=True)
+    for fault in result.faults[:20]:
+        print(f"    {fault}")
+    return result
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
-    parser.add_argument("checks", nargs="*", default=list(CHECKS), help=f"some of: {', '.join(CHECKS)}")
+    names = dict.fromkeys(name for checks in ENGINES.values() for name in checks)
+    parser.add_argument("checks", nargs="*", default=list(names), help=f"some of: {', '.join(names)}")
+    parser.add_argument("--engine", choices=ENGINES, help="the one engine; otherwise each that a check is for")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
-    if unknown := set(arguments.checks) - set(CHECKS):
+    if unknown := set(arguments.checks) - set(names):
         parser.error(f"unknown checks: {', '.join(sorted(unknown))}")
     logging.getLogger("foldlog").setLevel(logging.ERROR)  # attempts fail on purpose; the table is what is read
-    results = []
-    for name in arguments.checks:
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="foldlog-reliability-") as folder:
-            result = CHECKS[name](Path(folder))
-        results.append(result)
-        figures = ", ".join(f"{key} {_shown(value)}" for key, value in result.figures.items())
-        verdict = "ok" if not result.faults else f"{len(result.faults)} FAULTS"
-        print(f"{result.name:38} {verdict:10} {time.perf_counter() - began:6.0f} s   {figures}", flush=True)
-        for fault in result.faults[:20]:
-            print(f"    {fault}")
+    engines = [arguments.engine] if arguments.engine else list(ENGINES)
+    results = [_run(one, name) for one in engines for name in arguments.checks if name in ENGINES[one]]
+    if not results:
+        parser.error(f"not for {arguments.engine}: {', '.join(arguments.checks)}")
     if arguments.json:
         arguments.json.write_text(json.dumps([vars(result) for result in results], indent=1) + "\n")
     return 1 if any(result.faults for result in results) else 0

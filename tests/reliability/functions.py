@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.reliability.counter import Counted, Heard, echo, make, numbers, sums
-from tests.reliability.processes import ROOT, Result, expect, lines
+from tests.reliability.processes import ROOT, Place, Result, expect, lines
 
 
-def kill_functions(folder: Path, rounds: int) -> Result:
-    """Every round: the app sends, projects and delivers on the same file, and is killed after a random time."""
-    url, outside = f"sqlite:{folder}/functions.db", folder / "effects.txt"
+def kill_functions(place: Place, rounds: int) -> Result:
+    """Every round: the app sends, projects and delivers on the same store, and is killed after a random time."""
+    url, outside = place.url("functions"), place.folder / "effects.txt"
     outside.touch()
     chance = random.Random(11)
     acknowledged: set[str] = set()

@@ -1,12 +1,33 @@
-"""Starting children, and what a check answers."""
+"""Where a check has its stores, starting children, and what a check answers."""
 
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
+from tests.servers import Postgres
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Place:
+    """A folder for what a check leaves outside, with its SQLite files; its stores on a server, where there is one."""
+
+    folder: Path
+    server: Postgres | None = None
+
+    @property
+    def engine(self) -> str:
+        return "PostgreSQL" if self.server else "SQLite"
+
+    def url(self, name: str) -> str:
+        """The store of this name; no other check has it."""
+        if self.server is None:
+            return f"sqlite:{self.folder}/{name}.db"
+        return self.server.url(f"t_{blake2b(f'{self.folder}/{name}'.encode(), digest_size=8).hexdigest()}")
 
 
 @dataclass
@@ -18,9 +39,9 @@ class Result:
     faults: list[str] = field(default_factory=list)
 
 
-def start(role: str, *arguments: object, before: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """A child in its role; `before` is a program that runs it (strace)."""
-    command = [*before, sys.executable, "-m", "tests.reliability.child", role, *map(str, arguments)]
+def start(role: str, *arguments: object, program: str = "child", before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A child in its role of one of this folder's programs; `before` is a program that runs it (strace)."""
+    command = [*before, sys.executable, "-m", f"tests.reliability.{program}", role, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

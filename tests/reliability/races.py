@@ -4,17 +4,16 @@ import asyncio
 import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 from foldlog import limits
 from foldlog.model.query import Query
 from tests.reliability.child import open_store
-from tests.reliability.processes import Result, expect, lines, start
+from tests.reliability.processes import Place, Result, expect, lines, start
 
 
-def one_winner(folder: Path, rounds: int, processes: int = 8, url: str = "") -> Result:
+def one_winner(place: Place, rounds: int, processes: int = 8) -> Result:
     """Every round all processes try the same version, then the same tag condition: exactly one wins each."""
-    url = url or f"sqlite:{folder}/race.db"
+    url = place.url("race")
     children = [start("race", url, f"p{number}", rounds) for number in range(processes)]
     for child in children:
         expect(child, "open")
@@ -34,9 +33,9 @@ def one_winner(folder: Path, rounds: int, processes: int = 8, url: str = "") -> 
     return Result("races on a version and a tag", {"processes": processes, "rounds": rounds}, faults)
 
 
-def tailing(folder: Path, events: int, writers: int = 8, readers: int = 4, url: str = "") -> Result:
+def tailing(place: Place, events: int, writers: int = 8, readers: int = 4) -> Result:
     """Readers that follow see the same order, nothing skipped, nothing twice."""
-    url = url or f"sqlite:{folder}/tail.db"
+    url = place.url("tail")
     began = time.perf_counter()
     tails = [start("tail", url, events) for _ in range(readers)]
     for child in tails:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from foldlog import App, Decider, Recorded, Rejected, Send, command, event
+from foldlog import App, Decider, Recorded, Rejected, Send, Unavailable, command, event
 from foldlog.flow.timers import TIMERS
+from foldlog.model.query import Query
 from foldlog.ports.store import Batch, Range
 from foldlog.process import Process, Step, Timer, saga
-from tests.reliability.processes import ROOT, Result, expect, lines
+from tests.reliability.processes import ROOT, Place, Result, expect, lines
+from tests.servers import Postgres
 
 NAMES = "flight", "hotel", "car"
 LEASE = 0.6
@@ -153,10 +155,17 @@ async def main(url: str, last: str, when: str) -> None:
 
         store.commit = counted
         os.write(1, b"open\n")
-        await _over(app)
-        os.write(1, b"settled\n")
         if not last.startswith("-"):
+            await _over(app)
+            os.write(1, b"settled\n")
             return
+        while True:
+            try:
+                await _over(app)
+                break
+            except Unavailable:  # the server is being started again
+                await asyncio.sleep(0.1)
+        os.write(1, b"settled\n")
         await asyncio.Event().wait()  # until it is killed from outside
 
 
@@ -200,15 +209,15 @@ async def _wrong(url: str, trips: dict[str, int]) -> list[str]:
     return faults
 
 
-def kill_steps(folder: Path, every: int = 1) -> Result:
-    """A saga that goes through and sagas that fail at each step, killed at every commit (or every so many)."""
+def kill_steps(place: Place, every: int = 1, failing: Sequence[int] = (-1, 0, 1, 2)) -> Result:
+    """A saga that goes through (-1) and sagas that fail at each step, killed at every commit (or every so many)."""
     faults: list[str] = []
     kills = 0
-    for fails_at in (-1, 0, 1, 2):
+    for fails_at in failing:
         for when in ("before", "after"):
             last, ended = 1 + kills % every, False
             while not ended:
-                url = f"sqlite:{folder}/{fails_at}{when}{last}.db"
+                url = place.url(f"{fails_at}{when}{last}")
                 asyncio.run(_plan(url, [("1", fails_at)]))
                 child = _child(url, last, when)
                 expect(child, "open")
@@ -220,16 +229,20 @@ def kill_steps(folder: Path, every: int = 1) -> Result:
     return Result("kill -9 at every step of a saga", {"kills": kills}, faults)
 
 
-def restart_sagas(folder: Path, sagas: int, restarts: int) -> Result:
-    """Many sagas at once, through restarts at random times."""
-    url, chance = f"sqlite:{folder}/sagas.db", random.Random(5)
+def restart_sagas(place: Place, sagas: int, restarts: int) -> Result:
+    """Many sagas at once, through restarts at random times; every second time a server is stopped at once, too."""
+    url, chance = place.url("sagas"), random.Random(5)
     trips = {str(number): chance.choice([-1, -1, 0, 1, 2]) for number in range(sagas)}
     asyncio.run(_plan(url, list(trips.items())))
-    kills = 0
-    for _ in range(restarts):
+    kills = crashes = 0
+    for number in range(restarts):
         child = _child(url, -1)
         expect(child, "open")
         time.sleep(chance.uniform(0.0, 0.6))
+        if place.server is not None and number % 2:
+            _crash(place.server)
+            time.sleep(chance.uniform(0.0, 0.6))
+            crashes += 1
         child.kill()
         kills += "settled" not in lines(child)
     began = time.perf_counter()
@@ -239,23 +252,41 @@ def restart_sagas(folder: Path, sagas: int, restarts: int) -> Result:
         "sagas": sagas,
         "restarts": restarts,
         "of them at work": kills,
+        "and of the server": crashes,
         "wrong": len(faults),
         "seconds for the rest": rest,
     }
     return Result("sagas through restarts", figures, faults)
 
 
-def kill_timers(folder: Path, timers: int, kills: int) -> Result:
-    """Many timers that are due at about the same time, while those who ring them are killed."""
-    url, after = f"sqlite:{folder}/timers.db", 3 + timers / 250  # seconds: none rings before all are set
+def _crash(server: Postgres) -> None:
+    server.stop(crash=True)
+    server.start()
+
+
+def kill_timers(place: Place, timers: int, kills: int) -> Result:
+    """Many timers that are due at about the same time, while those who ring them are killed; a server is stopped at
+    once, too."""
+    url = place.url("timers")
+    after = 3 + timers / (100 if place.server else 250)  # seconds: none rings before all are set
 
     async def set_them() -> None:
         async with make(url) as app:
-            await asyncio.gather(*[app.send(trip, str(number), Remind(after)) for number in range(timers)])
-            await app.settle(timeout=120)
+            for first in range(0, timers, 2_000):
+                numbers = range(first, min(first + 2_000, timers))
+                await asyncio.gather(*[app.send(trip, str(number), Remind(after)) for number in numbers])
+            await app.settle(timeout=600)
 
     asyncio.run(set_them())
     died = 0
+    if place.server is not None:
+        child = _child(url, -1)
+        expect(child, "open")
+        asyncio.run(_ringing(url, timers // 20))
+        _crash(place.server)
+        asyncio.run(_ringing(url, timers // 10))
+        child.kill()
+        lines(child)
     for number in range(1, kills + 1):
         child = _child(url, number * timers // (2 * kills), "before" if number % 2 else "after")
         expect(child, "open")
@@ -263,7 +294,19 @@ def kill_timers(folder: Path, timers: int, kills: int) -> Result:
     faults, rung = asyncio.run(_rung(url, timers))
     if died < kills:
         faults.append(f"only {died} were killed while timers rang")
-    return Result("timers due during crashes", {"timers": timers, "kills": died, "rung": rung}, faults)
+    figures = {"timers": timers, "kills": died, "and of the server": int(place.server is not None), "rung": rung}
+    return Result("timers due during crashes", figures, faults)
+
+
+async def _ringing(url: str, least: int) -> None:
+    """Return when so many timers have rung."""
+    async with make(url).open(functions=False) as app:
+        rung = after = 0
+        while rung < least:
+            page = await app.system.store.read(Query(types=("trip.due",)), after)
+            rung += len(page.events)
+            after = page.events[-1].position if page.events else after
+            await app.system.store.wait(after, 0.1)
 
 
 async def _rung(url: str, timers: int) -> tuple[list[str], int]:

@@ -9,7 +9,7 @@ from foldlog import limits
 from foldlog.model.message import Draft, Meta, encode_meta
 from foldlog.ports.store import Append, Batch
 from tests.reliability.functions import out_of_order
-from tests.reliability.processes import Result
+from tests.reliability.processes import Place, Result
 from tests.reliability.shared import Workers, make, until
 
 STREAMS = 200
@@ -19,9 +19,9 @@ def scale(folder: Path, events: int, least: float = 1.7) -> Result:
     """`events` come at once when all processes have their share; fewer than `least` times the throughput is a fault."""
     rates, faults = {}, []
     for processes in (1, 4):
-        place = folder / str(processes)
-        place.mkdir()
-        rates[processes], found = asyncio.run(_measure(Workers(place, "spin"), processes, events))
+        mine = folder / str(processes)
+        mine.mkdir()
+        rates[processes], found = asyncio.run(_measure(Workers(Place(mine), "spin"), processes, events))
         faults += found
     ratio = rates[4] / rates[1]
     if ratio < least:

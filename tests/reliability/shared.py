@@ -1,4 +1,4 @@
-"""Several processes that share one file's functions: what they leave outside, and what they wrote, commit by commit."""
+"""Several processes that share one store's functions: what they leave outside, and what they wrote in each commit."""
 
 import asyncio
 import hashlib
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import psycopg
 
 from foldlog import App, Context, Recorded, handler, limits
 from foldlog.flow.lease import CHECKPOINTS, checkpoints
 from foldlog.ports.store import Batch, Put
 from foldlog.runtime.logs import log_json
 from tests.reliability.counter import WORLD, Counted, counter, echo, effects, sums
-from tests.reliability.processes import ROOT
+from tests.reliability.processes import ROOT, Place
+from tests.servers import Postgres
 
 LEASE = 0.6
 SPINS = 4_000
@@ -83,11 +85,11 @@ async def main(url: str, what: str, world: str, ledger: str) -> None:
 
 
 class Workers:
-    """Processes on one file, by the names they have in leases."""
+    """Processes on one store, by the names they have in leases."""
 
-    def __init__(self, folder: Path, what: str) -> None:
-        self.path, self.what = folder / "shared.db", what
-        self.url = f"sqlite:{self.path}"
+    def __init__(self, place: Place, what: str) -> None:
+        folder = place.folder
+        self.place, self.what, self.url = place, what, place.url("shared")
         self.world, self.ledger = folder / "effects.txt", folder / "ledger.txt"
         self.errors = folder / "errors.txt"
         self.world.touch()
@@ -126,18 +128,23 @@ class Workers:
             self.end(name)
 
     async def hang(self, name: str) -> int:
-        """SIGSTOP one, not inside a commit: there it has the file's lock, and nobody can write before it goes on.
-        Returns how often it was let go on for that."""
+        """SIGSTOP one, not inside a commit: there it has locks, and others cannot write before it goes on. Returns how
+        often it was let go on for that."""
         again = 0
         while True:
             self.running[name].send_signal(signal.SIGSTOP)
             # All of its threads stand still by then; before, one could yet take the lock.
             await asyncio.to_thread(os.waitid, os.P_PID, self.running[name].pid, os.WSTOPPED)
-            if await asyncio.to_thread(_writable, self.path):
+            if await asyncio.to_thread(self._writable):
                 return again
             again += 1
             self.running[name].send_signal(signal.SIGCONT)
             await asyncio.sleep(0.01)
+
+    def _writable(self) -> bool:
+        if self.place.server is None:
+            return _writable(self.place.folder / "shared.db")
+        return _unlocked(self.place.server)
 
     def said(self) -> str:
         """The last of what the processes logged, but for attempts that failed on purpose."""
@@ -182,6 +189,18 @@ def _writable(path: Path) -> bool:
             return False
         conn.execute("ROLLBACK")
         return True
+
+
+def _unlocked(server: Postgres) -> bool:
+    """Whether no transaction stands still: processes that run send their next statement within milliseconds."""
+    waiting = "SELECT pid, xact_start FROM pg_stat_activity WHERE xact_start IS NOT NULL AND wait_event = 'ClientRead'"
+    with psycopg.connect(server.conninfo, autocommit=True) as conn:
+        still = set(conn.execute(waiting).fetchall())
+        end = time.monotonic() + 1
+        while still and time.monotonic() < end:
+            time.sleep(0.02)
+            still &= set(conn.execute(waiting).fetchall())
+    return not still
 
 
 async def holders(app: App, function: str) -> Counter[str]:

@@ -6,21 +6,20 @@ import signal
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from foldlog import App, Unavailable
 from tests.reliability.counter import Count, Heard, counter, sums
 from tests.reliability.functions import out_of_order
-from tests.reliability.processes import Result
+from tests.reliability.processes import Place, Result
 from tests.reliability.shared import LEASE, Workers, make, until
 
 FUNCTIONS = "handler.effects", "view.sums.1"
 
 
-def stop_owners(folder: Path, rounds: int, patience: float = 1.0) -> Result:
+def stop_owners(place: Place, rounds: int, patience: float = 1.0) -> Result:
     """Every round, one of two processes is stopped until the other has taken all of its partitions, then woken, while
     events keep coming. A takeover must be done `patience` seconds after the lease has run out."""
-    return asyncio.run(_stop_owners(Workers(folder, "effects"), rounds, patience))
+    return asyncio.run(_stop_owners(Workers(place, "effects"), rounds, patience))
 
 
 async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result:
@@ -49,7 +48,7 @@ async def _stop_owners(workers: Workers, rounds: int, patience: float) -> Result
         raise
     finally:
         workers.end_all()
-    figures, faults = await _compare(workers)
+    figures, faults = await compare(workers)
     if slowest > LEASE + patience:
         faults.append(f"a takeover took {slowest:.2f} s with a lease of {LEASE} s")
     stale = workers.stale()
@@ -71,12 +70,13 @@ async def _send(app: App) -> None:
     number = 0
     while True:
         number += 1
-        with suppress(Unavailable):  # the file's lock was held for too long; the count goes on
+        with suppress(Unavailable):  # a lock was held for too long; the count goes on
             await app.send(counter, str(number % 40), Count(number))
         await asyncio.sleep(0.004)
 
 
-async def _compare(workers: Workers) -> tuple[dict[str, int], list[str]]:
+async def compare(workers: Workers) -> tuple[dict[str, int], list[str]]:
+    """Rows and effects against the log, once everything has settled."""
     faults: list[str] = []
     expected: dict[str, int] = {}
     ids: set[str] = set()

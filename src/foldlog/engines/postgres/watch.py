@@ -67,6 +67,7 @@ class Watch:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        self._tasks.clear()  # what they were making, a connection, goes with them
         with suppress(FoldlogError):  # who opens the store next looks a little further
             await self._keep()
 
