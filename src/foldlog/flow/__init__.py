@@ -7,6 +7,7 @@ subscribe   pages of events up to the safe head, in order, nothing skipped
 partition   which partition a key belongs to, and which partitions a process should hold
 members     which processes run a function, and how it does there: their heartbeats
 lease       who holds a partition, and up to where it came: the checkpoint's row
+awaited     … where another process holds it: one look for all who wait
 index       how a field of a row stands in an index
 view        a projection made ready: its table, its codec, its events
 inline      rows that who sends commits with the events

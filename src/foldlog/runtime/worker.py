@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from foldlog import limits
@@ -346,10 +347,10 @@ async def reached(
                         return
                     await runner.progress.change()
                     continue
-                held = (await checkpoints(system.store, name)).get(partition)
-                if held is not None and held.position >= position:
-                    return
-                await system.store.wait(None, limits.WATCH_MAX)
+                with suppress(TimeoutError):  # then this process may keep it, or another version may be read
+                    async with asyncio.timeout(limits.STANDBY):
+                        await system.awaited.reached(name, partition, position)
+                        return
     except TimeoutError as error:
         raise Unavailable(f"{name} did not come to position {position} within {timeout} seconds") from error
 
