@@ -7,13 +7,13 @@ subscribe   pages of events up to the safe head, in order, nothing skipped
 partition   which partition a key belongs to, and which partitions a process should hold
 members     which processes run a function, and how it does there: their heartbeats
 lease       who holds a partition, and up to where it came: the checkpoint's row
-awaited     … where another process holds it: one look for all who wait
 index       how a field of a row stands in an index
 view        a projection made ready: its table, its codec, its events
 inline      rows that who sends commits with the events
 project     pages folded into rows, committed together with the checkpoint
 stale       which rows lack an event, because their fold failed
 serving     which version of a view is read: the pointer, the switch, and taking it back
+awaited     rows that another process keeps, waited for: one look for all who wait
 rebuild     … brought up to the safe head beside live traffic
 difference  … compared with another version, row by row
 dropping    … and removed
