@@ -332,10 +332,9 @@ class Worker:
 async def reached(
     system: System, worker: Worker | None, view: View, key: RowKey, position: int, timeout: float
 ) -> Row | None:
-    """Return when a row of the version that is read shows `position`, whichever process keeps it: the row, or None where
-    it is still to be read.
+    """Return when a row of the version that is read shows `position`, whichever process keeps it.
 
-    Errors: `Unavailable`.
+    The row, or None where it is still to be read. Errors: `Unavailable`.
     """
     name, partition = view.name, partition_of(*key)
     try:

@@ -8,7 +8,8 @@ conflicts.py  why a batch was refused        outcome.py    what became of a comm
 locks.py      numbers for advisory locks
 safe_head.py  up to where the log can no longer change        watch.py    waking those who wait
 pool.py       the connections that read
-log.py        pages of events        matching.py   from a query to positions        tail.py   the newest ones, kept
+log.py        pages of events        matching.py   from a query to positions
+tail.py       the newest events, kept for all who follow        loads.py      streams that are read together
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          checkup.py    what is wrong with a store and its server
 """

@@ -6,6 +6,7 @@ from typing import Any
 from foldlog import limits
 from foldlog.engines.kinds import Kinds, sides_of
 from foldlog.engines.postgres.kinds import Streams, refresh
+from foldlog.engines.postgres.loads import Loads
 from foldlog.engines.postgres.matching import Params, Span, has_tag, positions, span_of, times_of
 from foldlog.engines.postgres.pool import Pool
 from foldlog.engines.postgres.safe_head import SafeHead
@@ -32,13 +33,30 @@ class Log:
         self._schema, self._log, self._pool = schema, log, pool
         self._kinds, self._streams, self._head = kinds, Streams(schema), head
         self._tail = Tail(schema, log, kinds, head, pool)
+        self._loads = Loads(schema, _COLUMNS, kinds, pool)
 
     async def read(self, query: Query, after: int, limit: int, *, backward: bool) -> Page:
         if query.stream is None and not backward:
             page = await self._tail.page(query, after, limit)
             if page is not None:
                 return page
+        if query.stream is not None:
+            return await self._load(query, after, limit, backward=backward)
         return await self._pool.run(lambda conn: self._read(conn, query, after, limit, backward=backward))
+
+    async def _load(self, query: Query, after: int, limit: int, *, backward: bool) -> Page:
+        """A page of one stream: by itself, or with those of others where many are asked for."""
+        loads = self._loads
+        whole = not backward and limit >= limits.PAGE and query == Query(stream=query.stream, tenant=query.tenant)
+        if whole and loads.busy:
+            rows = await loads.rows(query.tenant or "", query.stream or "", after)
+            if rows is not None:
+                return Page(self._recorded(query, rows), more=False, head=self._head.value)
+        loads.alone += 1
+        try:
+            return await self._pool.run(lambda conn: self._read(conn, query, after, limit, backward=backward))
+        finally:
+            loads.alone -= 1
 
     async def _read(self, conn: Connection, query: Query, after: int, limit: int, *, backward: bool) -> Page:
         if query.stream is not None:
@@ -140,6 +158,9 @@ class Log:
     async def _of_one_stream(self, conn: Connection, query: Query, rows: list[RawEvent]) -> list[Recorded[Any]]:
         # Kinds are committed before the events that refer to them, so those of what was read are there now.
         await refresh(self._kinds, conn, self._schema, max([row[3] for row in rows], default=0))
+        return self._recorded(query, rows)
+
+    def _recorded(self, query: Query, rows: list[RawEvent]) -> list[Recorded[Any]]:
         kinds, log, tenant, stream = self._kinds.by_id, self._log, query.tenant or "", query.stream or ""
         return [
             Recorded(position, tenant, stream, version, kinds[kind], time, meta, body, log)
