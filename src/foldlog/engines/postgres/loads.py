@@ -34,7 +34,8 @@ class Loads:
         stream = f"(SELECT id FROM {schema}.streams AS s WHERE s.tenant = q.tenant AND s.name = q.name)"
         self._select = (
             "SELECT q.n, e.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])"
-            f" AS q (n, tenant, name, after) CROSS JOIN LATERAL (SELECT {columns} FROM {schema}.events AS e WHERE e.stream = {stream}"
+            " AS q (n, tenant, name, after)"
+            f" CROSS JOIN LATERAL (SELECT {columns} FROM {schema}.events AS e WHERE e.stream = {stream}"
             " AND e.version > q.after ORDER BY e.version LIMIT $5) AS e ORDER BY q.n, e.version"
         )
 
