@@ -259,7 +259,8 @@ class Serving:
         looking = self._looking.get(name)
         if looking is None:  # else many who come at once would each look
             looking = self._looking[name] = asyncio.create_task(self._look_once(view, now))
-            looking.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be left to hear it
+            # Nobody may be left to hear of a failure.
+            looking.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(looking)
 
     async def _look_once(self, view: View, now: int) -> Source:
