@@ -85,8 +85,8 @@ class Watch:
         if self._head.heard == self._head.looked:
             return False
         before, self._told = self._told, (after, self._head.heard)
-        self._owed = before == self._told
-        return not self._owed
+        self._owed = self._owed or before == self._told
+        return before != self._told
 
     def _wake(self, *, behind: bool) -> None:
         """Wake who waits for any commit and, if told, who waits for events."""
