@@ -11,7 +11,6 @@ from foldlog.errors import Invalid, Misconfigured, NotFound, Unavailable
 from foldlog.flow import deadletter
 from foldlog.flow.deadletter import Letter
 from foldlog.flow.execute import Origin
-from foldlog.flow.partition import partition_of
 from foldlog.flow.reading import Found, Wanted, events, find, get, row_in, row_key, rows_in
 from foldlog.flow.travel import At, By
 from foldlog.flow.view import View
@@ -162,9 +161,10 @@ class App:
                 raise Invalid("after= waits for what is new, at= asks for the past: leave one of them out")
             async with self.system.travel.rows(view, tenant, at, by, key) as store:
                 return await row_in(store, view, view.table, place)
+        row = None
         if after is not None and after.position is not None and not view.inline:
-            await runtime.reached(self.system, self._worker, view, partition_of(*place), after.position, timeout)
-        return await get(self.system.store, self.system.serving, view, place)
+            row = await runtime.reached(self.system, self._worker, view, place, after.position, timeout)
+        return await get(self.system.store, self.system.serving, view, place, row)
 
     async def find(
         self,

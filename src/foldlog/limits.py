@@ -51,9 +51,11 @@ RETRIES = 20  # a batch that deadlocks, or that others keep overtaking, is tried
 WRITER_KEPT = 7 * 86_400.0  # a process that has not written for a week is forgotten: none waits so long for an answer
 WATCH_HEARD = 0.25  # and this slowly where commits are called out (NOTIFY): only a call that got lost waits for it
 WATCH_AGAIN = 0.2  # a lost connection is made anew after this
-NOTIFY_GAP = 0.002  # between two wake-up calls of one process: who was just woken looks again by itself
+NOTIFY_GAP = 0.001  # between two wake-up calls of one process: commits of busy senders share one
 CONNECTIONS = 4  # that read, of one process; beside them one writes and one watches
 PURGE = 256  # puts into a table whose rows expire, between two removals of some of those past their time
+SMALL = 8_192  # a body or envelope up to this is read with its page; a larger one by itself, so that pages are bounded
+TAIL = 500  # newest events that a process keeps for its functions: each is fetched once; who is behind reads by index
 HEAD_PAGE = 10_000  # positions that are looked at at once to find the safe head
 HEAD_KEPT = 1.0  # the safe head is stored this often: a new process looks on from there
 CLOCK_SKEW = 120.0  # clocks of writers differ by less: reads by time look this far around what they look for
@@ -78,6 +80,9 @@ REBUILD_ROWS = 32_768  # rows that a rebuild folds before it stores them: each i
 REBUILD_ROWS_LEAST = 4_096  # … and at least while others write: smaller commits of the same pages would only be more
 REBUILD_COMMIT_LIVE = 0.005  # in between, so many that a commit holds the store for this long
 REBUILD_STORE = 1.0  # … and at the latest after this: so much is folded again after a crash …
+REBUILD_STORE_SELDOM = (
+    10.0  # … or, where that takes long, after so many times as long as it took, five seconds at most …
+)
 REBUILD_STORE_LIVE = 5.0  # … or so much while others write: fewer commits get in their way …
 REBUILD_STORE_SHARE = 0.005  # … in a process of its own even fewer: they hold the store for this share of the time …
 REBUILD_STORE_RARELY = 60.0  # … and at most this

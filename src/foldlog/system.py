@@ -11,6 +11,7 @@ from foldlog import limits
 from foldlog.connect import connect, scratch
 from foldlog.errors import FoldlogError, Misconfigured
 from foldlog.flow.attempt import Handling
+from foldlog.flow.awaited import Awaited
 from foldlog.flow.effect import Effect
 from foldlog.flow.execute import Execute
 from foldlog.flow.orchestrate import Orchestration
@@ -49,6 +50,7 @@ class System:
     execute: Execute
     serving: Serving
     travel: Travel
+    awaited: Awaited
     schedules: dict[str, Schedule]
     clock: Clock
     ids: Ids
@@ -121,6 +123,7 @@ def build(
         execute,
         serving,
         travel,
+        Awaited(opened),
         resolved.schedules,
         clock,
         ids,

@@ -252,3 +252,30 @@ def test_a_build_that_serves_too_lets_its_tasks_come_on():
     for _ in range(20):
         assert shared.folded(shared.limit, 1, shared.limit * 1e-5, 0.0, stored=False) == 0
     assert shared.limit * 1e-5 == pytest.approx(limits.REBUILD_SLICE, rel=0.1)
+
+
+def test_waiting_for_the_store_does_not_shorten_pages_while_nobody_writes():
+    pace = Pace(shared=True)
+    for _ in range(20):
+        assert pace.folded(pace.limit, 1, 5.0, 0.0, stored=False, held=pace.limit * 1e-6) == 0
+    assert pace.limit == limits.PAGE_MAX
+    pace.folded(pace.limit, 1, 5.0, 0.0, stored=False, held=10.0)
+    assert pace.limit < limits.PAGE_MAX
+    for head in range(2, 20):
+        pace.folded(pace.limit, head, 5.0, 0.0, stored=False, held=0.0)
+    assert pace.limit == limits.REBUILD_LEAST, "beside others each page is short, whatever it waits for"
+
+
+def test_where_storing_takes_long_it_is_done_less_often():
+    pace = Pace(shared=True)
+    for took, wait in (
+        (0.01, limits.REBUILD_STORE),
+        (0.3, 3.0),
+        (9.0, limits.REBUILD_STORE_LIVE),
+        (0.0, limits.REBUILD_STORE),
+    ):
+        pace.storing()
+        pace.stored(10, took / 2)
+        pace.stored(10, took / 2)
+        pace.folded(10, 1, 0.001, 0.0, stored=False, held=0.001)
+        assert pace.wait == pytest.approx(wait)

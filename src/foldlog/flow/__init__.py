@@ -13,6 +13,7 @@ inline      rows that who sends commits with the events
 project     pages folded into rows, committed together with the checkpoint
 stale       which rows lack an event, because their fold failed
 serving     which version of a view is read: the pointer, the switch, and taking it back
+awaited     rows that another process keeps, waited for: one look for all who wait
 rebuild     … brought up to the safe head beside live traffic
 difference  … compared with another version, row by row
 dropping    … and removed

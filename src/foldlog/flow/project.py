@@ -69,6 +69,8 @@ class Project:
         """Whether what is folded may wait to be stored with more."""
         self.seen: dict[int, int] = {}
         """Up to where each partition's rows are stored, which may be further than its checkpoint says."""
+        self.held = 0.0
+        """Seconds for which nothing else ran in this process while the last page was folded."""
 
     @property
     def waiting(self) -> int:
@@ -221,8 +223,15 @@ class Project:
             await self._commit(self._folded)
 
     async def _fold(self, events: Sequence[Recorded[Any]]) -> None:
+        began = _now()
         work = self._addressed(events)
+        self.held = _now() - began
         await self._fetch(work)
+        began = _now()
+        self._fold_all(work)
+        self.held += _now() - began
+
+    def _fold_all(self, work: Sequence["_Work"]) -> None:
         view, held, parked, unstored = self._view, self._held, self._parked, self._unstored
         rows = {place: one.rows for place, one in unstored.items()}
         fold, recorded, inline = view.projection.fold, view.takes.recorded, view.inline
@@ -369,6 +378,11 @@ class Project:
 
 _PAST = 2**63
 """Behind every position: where a partition that is not held here has come to."""
+
+
+def _now() -> float:
+    """This process's own monotonic clock, which a simulation stands in for."""
+    return asyncio.get_running_loop().time()
 
 
 def _no_corruption(error: Exception) -> Exception:

@@ -98,11 +98,14 @@ async def rows_in(store: Store, view: View, table: Table, wanted: Wanted) -> lis
     return [replace(one, stale=True) if one.key in marked else one for one in found] if marked else found
 
 
-async def get(store: Store, serving: Serving, view: View, key: RowKey) -> Any:
-    """A row of the version of a view that is read now; see `App.get`. Errors: `Unavailable` where its rows do not fit
-    this code and this code's own are not built."""
+async def get(store: Store, serving: Serving, view: View, key: RowKey, row: Row | None = None) -> Any:
+    """A row of the version of a view that is read now; see `App.get`. `row` is what was just read there.
+
+    Errors: `Unavailable` where its rows do not fit this code and this code's own are not built.
+    """
     source = await serving.source(view)
-    row = (await store.get(source.table, [key])).get(key)
+    if row is None:
+        row = (await store.get(source.table, [key])).get(key)
     if source.version == view.projection.version:
         return view.decode(row)
     if view.inline and source.inline:

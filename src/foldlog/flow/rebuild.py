@@ -50,18 +50,22 @@ class Pace:
         """Events of the next page; with a rate never more than one rest allows for."""
         return self._limit if self._rate is None else max(1, min(self._limit, int(self._rate * limits.REBUILD_REST)))
 
-    def folded(self, events: int, head: int, took: float, now: float, *, stored: bool) -> float:
+    def folded(
+        self, events: int, head: int, took: float, now: float, *, stored: bool, held: float | None = None
+    ) -> float:
         """Seconds to rest after a page of `events` that `took` seconds and saw the safe head at `head`. `stored`: its
-        rows were written with it."""
+        rows were written with it. `held`: so long of it nothing else ran here (None: all of it); the rest was spent on
+        waiting for the store, and shorter pages would only wait more often."""
         if self._head is not None and head > self._head:
             self._live_until = now + limits.REBUILD_CALM
         self._head, self._live = head, now < self._live_until
-        self.wait = self._live_wait() if self._live else limits.REBUILD_STORE
+        self.wait = self._live_wait() if self._live else self._calm_wait()
         gentle = self._live and (self._shared or stored)
         calm = limits.REBUILD_SLICE if self._shared else limits.REBUILD_SLICE_ALONE
         target = limits.REBUILD_SLICE_LIVE if gentle else calm
         if events:
-            fitting = events * target / max(took, 1e-6) if events >= self.limit else self._limit
+            spent = took if gentle or held is None else held
+            fitting = events * target / max(spent, 1e-6) if events >= self.limit else self._limit
             self._limit = int(max(limits.REBUILD_LEAST, min(fitting, 2 * self._limit, limits.PAGE_MAX)))
         rest = took * limits.REBUILD_RESTS if gentle else 0.0
         if self._rate is not None:
@@ -73,6 +77,10 @@ class Pace:
             return limits.REBUILD_STORE_LIVE
         fitting = self._spent / limits.REBUILD_STORE_SHARE
         return max(limits.REBUILD_STORE_LIVE, min(fitting, limits.REBUILD_STORE_RARELY))
+
+    def _calm_wait(self) -> float:
+        # Where a commit takes long, storing every second would take most of the time.
+        return max(limits.REBUILD_STORE, min(self._spent * limits.REBUILD_STORE_SELDOM, limits.REBUILD_STORE_LIVE))
 
     def storing(self) -> None:
         """What waits is stored now, in commits that `stored` is told of."""
@@ -140,7 +148,8 @@ class Rebuild:
             self._whole = not (more or self._project.keeps)
             yield Fed(page.events, after, kept=True)
             now = _now()
-            rest = pace.folded(len(page.events), page.head, now - began, now, stored=not self._project.keeps)
+            keeps, held = self._project.keeps, self._project.held
+            rest = pace.folded(len(page.events), page.head, now - began, now, stored=not keeps, held=held)
             if self._project.waiting >= pace.rows or now - stored > pace.wait or not more:
                 await self._write(stop)
                 stored = _now()

@@ -4,6 +4,7 @@ A new version is built beside the one that is read. The switch, and taking it ba
 pointer; every process looks at it again after `limits.SERVED` seconds at most.
 """
 
+import asyncio
 import logging
 import sys
 from typing import Any, NamedTuple
@@ -245,6 +246,7 @@ class Serving:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._seen: dict[str, tuple[Source, int]] = {}
+        self._looking: dict[str, asyncio.Task[Source]] = {}
         self._registered: set[str] = set()
 
     async def source(self, view: View) -> Source:
@@ -254,13 +256,28 @@ class Serving:
         now = self._clock.now()
         if kept is not None and 0 <= now - kept[1] < limits.SERVED * 1e6:
             return kept[0]
-        source = await self._look(view)
-        self._seen[name] = source, now
-        return source
+        looking = self._looking.get(name)
+        if looking is None:  # else many who come at once would each look
+            looking = self._looking[name] = asyncio.create_task(self._look_once(view, now))
+            # Nobody may be left to hear of a failure.
+            looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(looking)
+
+    async def _look_once(self, view: View, now: int) -> Source:
+        name = view.projection.name
+        try:
+            source = await self._look(view)
+            if self._looking.get(name) is asyncio.current_task():  # else it was switched meanwhile
+                self._seen[name] = source, now
+            return source
+        finally:
+            if self._looking.get(name) is asyncio.current_task():
+                del self._looking[name]
 
     def forget(self, view: View) -> None:
         """Look again at the next read: this process has just switched."""
         self._seen.pop(view.projection.name, None)
+        self._looking.pop(view.projection.name, None)
 
     async def register(self, view: View) -> None:
         """Make a view known, once in this process; for senders of inline rows, which have no function at work."""

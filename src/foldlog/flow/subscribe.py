@@ -36,17 +36,15 @@ async def follow(
     """Follow the log behind `after` until `stop`.
 
     Yields whenever the position rises, and, so that the caller can renew its lease, at the latest every `idle` seconds
-    with no events and the position unchanged. The caller pulls: no page is read before it has done with the last.
+    with no events and the position unchanged. The caller pulls: no page is read before it has done with the last, and
+    none to learn what the store's `wait` knows, that there is no more.
     """
     while not stop.is_set():
         page = await store.read(query, after, limit)
-        upto = page.events[-1].position if page.more else max(after, page.head)
-        if page.events or upto > after:
-            after = upto
-            yield Fed(page.events, upto)
-        else:
+        after = page.events[-1].position if page.more else max(after, page.head)
+        yield Fed(page.events, after)
+        if not (page.more or stop.is_set()):
             await either(store.wait(after, idle), stop.wait())
-            yield Fed([], after)
 
 
 async def either(*works: Coroutine[Any, Any, Any]) -> None:

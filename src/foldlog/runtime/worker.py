@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from foldlog import limits
@@ -16,13 +17,14 @@ from foldlog.flow.fork import first
 from foldlog.flow.lanes import Lanes
 from foldlog.flow.lease import Lease, checkpoints
 from foldlog.flow.members import Members, Vitals
-from foldlog.flow.partition import ALL, Plan, plan
+from foldlog.flow.partition import ALL, Plan, partition_of, plan
 from foldlog.flow.project import Project
 from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.recur import Recur
 from foldlog.flow.subscribe import Progress, either, follow
 from foldlog.flow.timers import next_due
 from foldlog.flow.view import View
+from foldlog.ports.store import Row, RowKey
 from foldlog.system import Function, System
 
 log = logging.getLogger("foldlog.worker")
@@ -328,28 +330,28 @@ class Worker:
 
 
 async def reached(
-    system: System, worker: Worker | None, view: View, partition: int, position: int, timeout: float
-) -> None:
-    """Return when a partition's rows, of the version that is read, show `position`, whichever process keeps them.
+    system: System, worker: Worker | None, view: View, key: RowKey, position: int, timeout: float
+) -> Row | None:
+    """Return when a row of the version that is read shows `position`, whichever process keeps it.
 
-    Errors: `Unavailable`.
+    The row, or None where it is still to be read. Errors: `Unavailable`.
     """
-    name = view.name
+    name, partition = view.name, partition_of(*key)
     try:
         async with asyncio.timeout(timeout):
             while True:
-                name = (await system.serving.source(view)).table.name
+                source = await system.serving.source(view)
+                name = source.table.name
                 runner = worker.runners.get(name) if worker else None
                 seen = None if runner is None else runner.seen(partition)
                 if runner is not None and seen is not None:
                     if seen >= position:
-                        return
+                        return None
                     await runner.progress.change()
                     continue
-                held = (await checkpoints(system.store, name)).get(partition)
-                if held is not None and held.position >= position:
-                    return
-                await system.store.wait(None, limits.WATCH_MAX)
+                with suppress(TimeoutError):  # then this process may keep it, or another version may be read
+                    async with asyncio.timeout(limits.STANDBY):
+                        return await system.awaited.row(source, key, position)
     except TimeoutError as error:
         raise Unavailable(f"{name} did not come to position {position} within {timeout} seconds") from error
 

@@ -8,7 +8,8 @@ conflicts.py  why a batch was refused        outcome.py    what became of a comm
 locks.py      numbers for advisory locks
 safe_head.py  up to where the log can no longer change        watch.py    waking those who wait
 pool.py       the connections that read
-log.py        pages of events                         matching.py   from a query to positions, by index
+log.py        pages of events        matching.py   from a query to positions
+tail.py       the newest events, kept for all who follow        loads.py      streams that are read together
 rows.py       rows by key and in order                tables.py     the registry of tables
 kinds.py      what events refer to by number          checkup.py    what is wrong with a store and its server
 """
@@ -84,7 +85,7 @@ class PostgresStore:
     async def read(self, query: Query, after: int = 0, limit: int = 1_000, *, backward: bool = False) -> Page:
         self._check_open()
         check_read(after, limit)
-        return await self._pool.run(lambda conn: self._log.read(conn, query, after, limit, backward=backward))
+        return await self._log.read(query, after, limit, backward=backward)
 
     async def head(self) -> int:
         self._check_open()
@@ -122,8 +123,8 @@ class PostgresStore:
             self._tables = tables
             self._head = SafeHead(address.schema, head)
             await self._head.look(conn)  # and the kinds of all that is below it: a page may end there unasked
-            self._log = Log(address.schema, self.identity.log, kinds, self._head)
             self._pool = Pool(address)
+            self._log = Log(address.schema, self.identity.log, kinds, self._head, self._pool)
             self._watch = Watch(address, self._head, self._pool, me)
             self._writer = Writer(address, me, kinds, tables, locks, self._now, self._watch.committed)
             await self._writer.begin(conn)

@@ -1,42 +1,64 @@
 """Pages of the log. Those in order of positions end at the safe head; those of one stream need no such end, because a
 stream's versions come one after another."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from foldlog import limits
 from foldlog.engines.kinds import Kinds, sides_of
 from foldlog.engines.postgres.kinds import Streams, refresh
+from foldlog.engines.postgres.loads import Loads
 from foldlog.engines.postgres.matching import Params, Span, has_tag, positions, span_of, times_of
+from foldlog.engines.postgres.pool import Pool
 from foldlog.engines.postgres.safe_head import SafeHead
 from foldlog.engines.postgres.session import Connection, fetch, int8s
+from foldlog.engines.postgres.tail import Tail
 from foldlog.model.message import Recorded, to_micros
 from foldlog.model.query import Query
 from foldlog.ports.store import Page
 
-_SMALL = (
-    8_192  # bytes of a body or envelope that are read with the page; a larger one by itself, so that pages are bounded
-)
 _FEW = 8  # of these larger ones at once
 _COLUMNS = (
     "e.position, e.stream, e.version, e.kind, e.time"
-    f", CASE WHEN octet_length(e.meta) <= {_SMALL} THEN e.meta END AS meta"
-    f", CASE WHEN octet_length(e.body) <= {_SMALL} THEN e.body END AS body"
+    f", CASE WHEN octet_length(e.meta) <= {limits.SMALL} THEN e.meta END AS meta"
+    f", CASE WHEN octet_length(e.body) <= {limits.SMALL} THEN e.body END AS body"
 )
 
 RawEvent = tuple[int, int, int, int, int, bytes, bytes]  # as in _COLUMNS
-Borrow = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 class Log:
-    """Reads the log on any connection; what it keeps is shared by all of them."""
+    """Reads the log, on the connections of the pool; what it keeps is shared by all of them."""
 
-    def __init__(self, schema: str, log: str, kinds: Kinds, head: SafeHead) -> None:
-        self._schema, self._log = schema, log
+    def __init__(self, schema: str, log: str, kinds: Kinds, head: SafeHead, pool: Pool) -> None:
+        self._schema, self._log, self._pool = schema, log, pool
         self._kinds, self._streams, self._head = kinds, Streams(schema), head
+        self._tail = Tail(schema, log, kinds, head, pool)
+        self._loads = Loads(schema, _COLUMNS, kinds, pool)
 
-    async def read(self, conn: Connection, query: Query, after: int, limit: int, *, backward: bool) -> Page:
+    async def read(self, query: Query, after: int, limit: int, *, backward: bool) -> Page:
+        if query.stream is None and not backward:
+            page = await self._tail.page(query, after, limit)
+            if page is not None:
+                return page
+        if query.stream is not None:
+            return await self._load(query, after, limit, backward=backward)
+        return await self._pool.run(lambda conn: self._read(conn, query, after, limit, backward=backward))
+
+    async def _load(self, query: Query, after: int, limit: int, *, backward: bool) -> Page:
+        """A page of one stream: by itself, or with those of others where many are asked for."""
+        loads = self._loads
+        whole = not backward and limit >= limits.PAGE and query == Query(stream=query.stream, tenant=query.tenant)
+        if whole and loads.busy:
+            rows = await loads.rows(query.tenant or "", query.stream or "", after)
+            if rows is not None:
+                return Page(self._recorded(query, rows), more=False, head=self._head.value)
+        loads.alone += 1
+        try:
+            return await self._pool.run(lambda conn: self._read(conn, query, after, limit, backward=backward))
+        finally:
+            loads.alone -= 1
+
+    async def _read(self, conn: Connection, query: Query, after: int, limit: int, *, backward: bool) -> Page:
         if query.stream is not None:
             await self._know_kinds(conn, query)
             rows, more = await self._of_stream(conn, query, after, limit, backward=backward)
@@ -136,6 +158,9 @@ class Log:
     async def _of_one_stream(self, conn: Connection, query: Query, rows: list[RawEvent]) -> list[Recorded[Any]]:
         # Kinds are committed before the events that refer to them, so those of what was read are there now.
         await refresh(self._kinds, conn, self._schema, max([row[3] for row in rows], default=0))
+        return self._recorded(query, rows)
+
+    def _recorded(self, query: Query, rows: list[RawEvent]) -> list[Recorded[Any]]:
         kinds, log, tenant, stream = self._kinds.by_id, self._log, query.tenant or "", query.stream or ""
         return [
             Recorded(position, tenant, stream, version, kinds[kind], time, meta, body, log)

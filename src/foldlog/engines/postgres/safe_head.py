@@ -8,6 +8,7 @@ so that it delays nothing in front of these. Time plays no part in it, nor do tr
 events."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from foldlog import limits
@@ -27,10 +28,15 @@ class Hole:
 
 
 class SafeHead:
-    """One process's knowledge of the safe head. `value` never falls."""
+    """One process's knowledge of the safe head. `value` never falls; `risen` is called when it rises.
+
+    `heard` counts the calls that there may be more, `looked` those that a look has begun after and come to its end.
+    """
 
     def __init__(self, schema: str, value: int) -> None:
         self.value, self.newest_kind = value, 0
+        self.heard = self.looked = 0
+        self.risen: Callable[[], None] = lambda: None
         self.commits = 0  # what the processes' counts come to: another number when anything was committed
         self.hole: Hole | None = None
         self._lock = asyncio.Lock()
@@ -57,11 +63,24 @@ class SafeHead:
     def committed(self, positions: list[int]) -> None:
         """This process has committed these positions, in rising order: where they follow the head, it need not look."""
         if positions and positions[0] == self.value + 1 and positions[-1] - positions[0] == len(positions) - 1:
-            self.value = positions[-1]
+            self._rise(positions[-1])
+        elif positions and positions[-1] > self.value:
+            self.heard += 1
+
+    def saw(self, whole: int, kind: int) -> None:
+        """Every position up to `whole` was read; `kind` is the newest kind among their events."""
+        self.newest_kind = max(self.newest_kind, kind)
+        self._rise(whole)
 
     async def look(self, conn: Connection) -> int:
         """The safe head as it is now. What was committed before the call is below it, unless a hole is in front of
         it."""
+        heard = self.heard
+        value = await self._climb(conn)
+        self.looked = max(self.looked, heard)
+        return value
+
+    async def _climb(self, conn: Connection) -> int:
         target = 0
         while True:
             before = self.value
@@ -70,7 +89,7 @@ class SafeHead:
             if count and last - before == count:
                 self._rise(last)
             elif last > self.value:
-                await self._pass_holes(conn)
+                await self.pass_holes(conn)
             if count < limits.HEAD_PAGE:
                 target = target or last
                 if self.value >= target or self.value == before:
@@ -78,7 +97,7 @@ class SafeHead:
             elif self.value == before:
                 return self.value
 
-    async def _pass_holes(self, conn: Connection) -> None:
+    async def pass_holes(self, conn: Connection) -> None:
         """Go up to the first hole that somebody may still fill."""
         async with self._lock:
             found = [row[0] for row in await fetch(conn, self._positions, [self.value, limits.HEAD_PAGE])]
@@ -114,6 +133,9 @@ class SafeHead:
         return min([hole.upto, *(bounds[name] for name in hole.owners)])
 
     def _rise(self, value: int) -> None:
-        self.value = max(self.value, value)
-        if self.hole is not None and self.value >= self.hole.upto:
+        if value <= self.value:
+            return
+        self.value = value
+        if self.hole is not None and value >= self.hole.upto:
             self.hole = None
+        self.risen()

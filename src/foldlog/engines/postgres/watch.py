@@ -2,11 +2,16 @@
 
 A commit is told to other processes after it was answered, on another connection: NOTIFY takes a lock of the whole
 database until its transaction ends, which inside an append would make appends wait for each other. A call that gets
-lost costs the time to the next poll, never an event."""
+lost costs the time to the next poll, never an event.
+
+Whoever may connect to the database may NOTIFY, on any channel. So a call is a hint and nothing more: that it is worth
+looking. What it says is never taken for what is stored.
+"""
 
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 import psycopg
 
@@ -19,6 +24,7 @@ from foldlog.errors import FoldlogError
 
 log = logging.getLogger("foldlog.postgres")
 _SLOWER = 1.25  # each look that finds nothing makes the next pause longer by this
+_ROWS = "rows"  # a call that says so tells of rows alone: who waits for events need not look
 
 
 class Watch:
@@ -29,17 +35,21 @@ class Watch:
         self._channel = f"foldlog_{address.schema}"
         self._waiting: dict[asyncio.Future[None], int | None] = {}
         self._stir, self._rung = asyncio.Event(), asyncio.Event()
+        self._appended = False  # whether there were events in what is yet to be called out
         self._tasks: list[asyncio.Task[None]] = []
-
+        self._told = (-1, 0)
+        self._owed = False  # a look, to somebody who was told to look and comes back without having done it
+        self._lost: Exception | None = None
         self._kept = head.value
         self._ended = False
+        head.risen = self._risen
 
     def begin(self) -> None:
         self._tasks.append(asyncio.create_task(self._ring(), name="foldlog-ring"))
 
     async def wait(self, after: int | None, timeout: float) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._ended or (after is not None and self._head.value > after):
+        if self._ended or (after is not None and (self._head.value > after or self._is_told(after))):
             return
         self._waiting[future] = after
         if len(self._tasks) == 1:
@@ -55,15 +65,14 @@ class Watch:
     def committed(self, positions: list[int]) -> None:
         """This process has committed; wake those who wait here, and have the others called."""
         self._head.committed(positions)
+        self._appended = self._appended or bool(positions)
         self._rung.set()
-        if self._waiting:
-            self._wake(committed=True)
-            self._stir.set()
+        self._wake(behind=bool(positions) and self._head.value < positions[-1])
 
     async def end(self) -> None:
         """Wake everybody and stop."""
         self._ended = True
-        self._wake(committed=True, ended=True)
+        self._wake(behind=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -71,28 +80,52 @@ class Watch:
         with suppress(FoldlogError):  # who opens the store next looks a little further
             await self._keep()
 
-    def _wake(self, *, committed: bool, ended: bool = False) -> None:
+    def _is_told(self, after: int) -> bool:
+        """Whether there was a call that nobody has looked after yet. Each position is told of it once: whoever comes
+        back has not looked, and is looked for."""
+        if self._head.heard == self._head.looked:
+            return False
+        before, self._told = self._told, (after, self._head.heard)
+        self._owed = self._owed or before == self._told
+        return before != self._told
+
+    def _wake(self, *, behind: bool) -> None:
+        """Wake who waits for any commit and, if told, who waits for events."""
         for future, after in self._waiting.items():
-            over = committed if after is None else self._head.value > after
-            if (over or ended) and not future.done():
+            if (behind or after is None) and not future.done():
+                future.set_result(None)
+
+    def _risen(self) -> None:
+        for future, after in self._waiting.items():
+            if after is not None and self._head.value > after and not future.done():
                 future.set_result(None)
 
     # ---------------------------------------------------------------- calling others
 
     async def _ring(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._rung.wait()
             self._rung.clear()
+            said = self._me if self._appended else f"{self._me} {_ROWS}"
+            self._appended = False
+            began = loop.time()
             try:
-                await self._pool.run(self._call)
+                await self._pool.run(partial(self._call, said))
             except FoldlogError as error:
                 log.debug("nobody was called: %s", error.message)
-            await asyncio.sleep(limits.NOTIFY_GAP)
+            await asyncio.sleep(began + limits.NOTIFY_GAP - loop.time())
 
-    async def _call(self, conn: Connection) -> None:
-        await fetch(conn, "SELECT pg_notify($1, $2)", [self._channel, self._me])
+    async def _call(self, said: str, conn: Connection) -> None:
+        await fetch(conn, "SELECT pg_notify($1, $2)", [self._channel, said])
 
     # ---------------------------------------------------------------- hearing others
+
+    def _heard(self, said: str) -> None:
+        who, _, what = said.partition(" ")
+        if who != self._me:
+            self._head.heard += what != _ROWS
+            self._wake(behind=what != _ROWS)
 
     async def _run(self) -> None:
         while True:
@@ -105,36 +138,45 @@ class Watch:
             except (FoldlogError, psycopg.Error, OSError) as error:
                 # Who reads next is told; here it only means to look again.
                 log.debug("the watch begins anew: %s", error)
-
                 await asyncio.sleep(limits.WATCH_AGAIN)
 
     async def _watch(self, conn: Connection) -> None:
         if not self._address.proxied:
+            conn.add_notify_handler(lambda call: self._heard(call.payload))  # for those that come during a look
             await fetch(conn, f'LISTEN "{self._channel}"', once=True)
-        longest = limits.WATCH_MAX if self._address.proxied else limits.WATCH_HEARD
-        pause = limits.WATCH_MIN
-
-        saved = asyncio.get_running_loop().time()
-        while True:
-            if self._waiting:
-                value, commits = self._head.value, self._head.commits
-                await self._head.look(conn)
-                if self._head.commits != commits or self._head.value > value:
-                    pause = limits.WATCH_MIN
-                    self._wake(committed=self._head.commits != commits)
-                now = asyncio.get_running_loop().time()
-                if now - saved > limits.HEAD_KEPT:
-                    saved = now
-                    await self._keep()
-            most = limits.WATCH_MAX if self._head.hole else longest
-            pause = min(pause * _SLOWER, most)
-            if await self._pause(conn, pause if self._waiting else None):
-                pause = limits.WATCH_MIN
-
-    async def _pause(self, conn: Connection, seconds: float | None) -> bool:
-        """Until another process calls, somebody begins to wait, or the time is over; whether there was a call."""
+        await self._look(conn)  # what was called before nobody has heard
         loop = asyncio.get_running_loop()
-        loop.add_reader(conn.fileno(), self._stir.set)
+        looked = saved = loop.time()
+        pause = limits.WATCH_MIN
+        while True:
+            if self._address.proxied or self._head.hole is not None:
+                # Nobody calls out when a transaction that left a hole is rolled back.
+                pause = limits.WATCH_MIN if pause > limits.WATCH_MAX else pause
+            else:
+                pause = limits.WATCH_HEARD
+            left = looked + pause - loop.time()
+            if not self._waiting or (left > 0 and not self._owed):
+                await self._pause(conn, left if self._waiting else None)
+                continue
+            self._owed = False
+            pause = limits.WATCH_MIN if await self._look(conn) else min(pause * _SLOWER, limits.WATCH_MAX)
+            looked = loop.time()
+            if looked - saved > limits.HEAD_KEPT:
+                saved = looked
+                await self._keep()
+
+    async def _look(self, conn: Connection) -> bool:
+        """Whether anything has changed since the last time; those whom it concerns are woken."""
+        value, commits = self._head.value, self._head.commits
+        await self._head.look(conn)
+        if self._head.commits != commits:
+            self._wake(behind=False)
+        return self._head.commits != commits or self._head.value > value
+
+    async def _pause(self, conn: Connection, seconds: float | None) -> None:
+        """Until the time is over, or somebody begins to wait. Calls are heard meanwhile. Errors: a lost connection."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(conn.fileno(), self._hear, conn)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -142,11 +184,18 @@ class Watch:
         finally:
             loop.remove_reader(conn.fileno())
         self._stir.clear()
-        called = False
-        conn.pgconn.consume_input()
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            raise lost
+
+    def _hear(self, conn: Connection) -> None:
+        try:
+            conn.pgconn.consume_input()
+        except psycopg.Error as error:
+            self._lost = error
+            self._stir.set()
         while call := conn.pgconn.notifies():
-            called = called or call.extra != self._me.encode()
-        return called
+            self._heard(call.extra.decode(errors="replace"))
 
     async def _keep(self) -> None:
         """Store the safe head, for those who open the store next."""
