@@ -1,17 +1,21 @@
 """One commit as one SQL statement: every condition and every change of a group of batches, by arrays.
 
-It is atomic by itself, so no transaction ever waits for the client. A stream whose version is another one stays out,
-with its events and rows; any other condition that does not hold ends the statement (`hold`). The writer then goes on
-with halves of the group.
+It is atomic by itself, so no transaction ever waits for the client. A batch whose streams are seen to have another
+version stays out, with its events and rows. A stream that moves on while the statement waits for it stays out by the
+upsert; where that tears a batch of several streams, and where any other condition does not hold, the statement ends
+(`hold`), and the writer goes on with the group once more, or with its halves.
 
-Heads are settled before positions are taken, so that versions and positions never disagree: `heads` waits for the
-streams' row locks, `e` reads all of `heads`, and only then calls nextval, inside the INSERT.
+Each step reads the one before, which is what orders them: `begun` says where positions will begin, `locks` waits for
+conditions by tag, `asked` looks at the versions, `h` takes the streams' row locks in the order of their names, and `e`
+reads all of `heads` before it calls nextval, inside the INSERT. So versions and positions never disagree.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, count
 from typing import NamedTuple
+
+from foldlog.model.stream import ANY, EXISTS
 
 INSERT, PUT, REPLACE, REMOVE, DELETE, CHECK = "insert", "put", "replace", "remove", "delete", "check"
 WRITING = {INSERT, PUT, REPLACE}  # these carry a row
@@ -29,12 +33,26 @@ class Op(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a statement depends on. `whole`: every stream must hold, else none of it is done."""
+    """What a statement depends on. `several`: there are batches with more than one stream."""
 
     appends: bool
     tags: bool
-    whole: bool
+    several: bool
     ops: tuple[Op, ...]
+
+
+def begun(s: str) -> str:
+    """SQL that says which positions an append may come to own: only those behind the sequence's value as it is now.
+
+    It stands as an advisory lock that hinders nobody, because others see locks while the transaction is open
+    (safe_head.py): 20 bits of the table's number, 44 of the position. Whoever takes positions without it may own any."""
+    table = f"('{s}.events'::regclass::oid::bigint & 1048575) << 12"
+    return (
+        f"SELECT count(pg_advisory_xact_lock_shared(((({table} | (p >> 32)) << 32) >> 32)::integer,"
+        " ((p << 32) >> 32)::integer)) FROM"
+        f" (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END AS p FROM {s}.positions) AS l"
+        " WHERE p < 1::bigint << 44"
+    )
 
 
 @lru_cache(maxsize=1_024)
@@ -49,15 +67,17 @@ def text(shape: Shape, s: str) -> str:
     found: list[str] = []
     if shape.appends:
         parts += _appends(shape, s, number, now)
-        # `e` comes first: it begins by saying which positions it may own, then it pulls all that stands before it.
         found += [
             "(SELECT array_agg(position) FROM e)",
             "(SELECT time FROM clock)",
             "(SELECT array_agg(slot) FROM heads)",
             "(SELECT array_agg(version) FROM heads)",
         ]
-        if shape.whole:
-            holds.append("(SELECT count(*) FROM heads) = (SELECT count(*) FROM asked)")
+        if shape.several:
+            holds.append(
+                "NOT EXISTS (SELECT 1 FROM asked AS a LEFT JOIN heads AS o ON o.slot = a.slot GROUP BY a.batch"
+                " HAVING count(o.slot) NOT IN (0, count(*)))"
+            )
     for place, op in enumerate(shape.ops):
         parts += _op(op, place, number, now, appends=shape.appends)
         if op.what in CONDITIONAL:
@@ -86,19 +106,25 @@ def _unnest(columns: list[str], number: Iterator[int], alias: str) -> str:
 
 
 def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[str]:
+    yield f"begun AS MATERIALIZED ({begun(s)})"
     # Shared locks on the slots of the types and tags that are written: whoever appends on a condition waits for them.
     yield (
-        "locks AS MATERIALIZED (SELECT count(pg_advisory_xact_lock_shared(k))"
-        f" FROM w, unnest(${next(number)}::bigint[]) AS k)"
+        "locks AS MATERIALIZED (SELECT (SELECT count(pg_advisory_xact_lock_shared(k))"
+        f" FROM unnest(${next(number)}::bigint[]) AS k) FROM w, begun)"
     )
     columns = ["slot bigint", "tenant text", "name text", "expected bigint", "count bigint"]
-    yield f"asked AS MATERIALIZED (SELECT a.* FROM w, locks, {_unnest(columns, number, 'a')})"
-    # `before` carries the expected version (-1: any, -2: at least one event). A stream is only made where none was
-    # expected.
+    columns += ["batch bigint"] if shape.several else []
+    there = f"FROM {s}.streams AS x WHERE x.tenant = a.tenant AND x.name = a.name"
+    yield (
+        f"asked AS MATERIALIZED (SELECT a.*, CASE expected WHEN {ANY} THEN true WHEN {EXISTS} THEN (SELECT true {there})"
+        f" ELSE coalesce((SELECT version {there}), 0) = expected END AS fits FROM locks,"
+        f" {_unnest(columns, number, 'a')})"
+    )
+    fits = "batch NOT IN (SELECT batch FROM asked WHERE fits IS NOT TRUE)" if shape.several else "fits"
+    # `before` carries the expected version: streams are only made where none was expected.
     yield (
         f"h AS (INSERT INTO {s}.streams AS s (tenant, name, version, before)"
-        " SELECT tenant, name, count, expected FROM asked AS a WHERE expected IN (0, -1)"
-        f" OR (SELECT true FROM {s}.streams AS x WHERE x.tenant = a.tenant AND x.name = a.name) ORDER BY tenant, name"
+        f" SELECT tenant, name, count, expected FROM asked WHERE {fits} ORDER BY tenant, name"
         " ON CONFLICT (tenant, name) DO UPDATE SET version = s.version + excluded.version, before = s.version"
         " WHERE excluded.before < 0 OR s.version = excluded.before RETURNING id, tenant, name, version)"
     )
