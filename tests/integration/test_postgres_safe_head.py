@@ -9,9 +9,8 @@ import psycopg
 import pytest
 
 from foldlog import limits
-from foldlog.engines.postgres import PostgresStore
+from foldlog.engines.postgres import PostgresStore, writer
 from foldlog.engines.postgres import session as sessions
-from foldlog.engines.postgres import writer
 from foldlog.engines.postgres.address import parse
 from foldlog.engines.postgres.statement import begun
 from foldlog.model.message import Draft
@@ -19,6 +18,7 @@ from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
 
 DRAFT = Draft("seen", 1, b"{}")
+ROWS = Table("rows")
 
 
 class Other:
@@ -197,7 +197,7 @@ BATCHES = [
     [Batch([Append(f"cart-{n}", [DRAFT, DRAFT])]) for n in range(20)],
     [Batch([Append("cart-1", [Draft("seen", 1, b"{}", tags=("a:1", "b:2"))]), Append("cart-2", [DRAFT])])],
     [
-        Batch([Append(f"cart-{n}", [DRAFT]), Append(f"box-{n}", [DRAFT])], [Put(Table("rows"), RowKey("", f"{n}"), b"")])
+        Batch([Append(f"cart-{n}", [DRAFT]), Append(f"box-{n}", [DRAFT])], [Put(ROWS, RowKey("", f"{n}"), b"")])
         for n in range(20)
     ],
 ]

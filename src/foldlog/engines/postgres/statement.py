@@ -45,7 +45,8 @@ def begun(s: str) -> str:
     """SQL that says which positions an append may come to own: only those behind the sequence's value as it is now.
 
     It stands as an advisory lock that hinders nobody, because others see locks while the transaction is open
-    (safe_head.py): 20 bits of the table's number, 44 of the position. Whoever takes positions without it may own any."""
+    (safe_head.py): 20 bits of the table's number, 44 of the position. Whoever takes positions without it may own any.
+    """
     table = f"('{s}.events'::regclass::oid::bigint & 1048575) << 12"
     return (
         f"SELECT count(pg_advisory_xact_lock_shared(((({table} | (p >> 32)) << 32) >> 32)::integer,"
@@ -115,16 +116,16 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
     columns = ["slot bigint", "tenant text", "name text", "expected bigint", "count bigint"]
     columns += ["batch bigint"] if shape.several else []
     there = f"FROM {s}.streams AS x WHERE x.tenant = a.tenant AND x.name = a.name"
-    yield (
-        f"asked AS MATERIALIZED (SELECT a.*, CASE expected WHEN {ANY} THEN true WHEN {EXISTS} THEN (SELECT true {there})"
-        f" ELSE coalesce((SELECT version {there}), 0) = expected END AS fits FROM locks,"
-        f" {_unnest(columns, number, 'a')})"
+    fits = (
+        f"CASE expected WHEN {ANY} THEN true WHEN {EXISTS} THEN (SELECT true {there})"
+        f" ELSE coalesce((SELECT version {there}), 0) = expected END"
     )
-    fits = "batch NOT IN (SELECT batch FROM asked WHERE fits IS NOT TRUE)" if shape.several else "fits"
+    yield f"asked AS MATERIALIZED (SELECT a.*, {fits} AS fits FROM locks, {_unnest(columns, number, 'a')})"
+    stands = "batch NOT IN (SELECT batch FROM asked WHERE fits IS NOT TRUE)" if shape.several else "fits"
     # `before` carries the expected version: streams are only made where none was expected.
     yield (
         f"h AS (INSERT INTO {s}.streams AS s (tenant, name, version, before)"
-        f" SELECT tenant, name, count, expected FROM asked WHERE {fits} ORDER BY tenant, name"
+        f" SELECT tenant, name, count, expected FROM asked WHERE {stands} ORDER BY tenant, name"
         " ON CONFLICT (tenant, name) DO UPDATE SET version = s.version + excluded.version, before = s.version"
         " WHERE excluded.before < 0 OR s.version = excluded.before RETURNING id, tenant, name, version)"
     )

@@ -161,9 +161,7 @@ class Writer:
 
     # ---------------------------------------------------------------- one group
 
-    async def _commit(
-        self, batches: list[Batch], attempt: int = 1, *, again: bool = False
-    ) -> list[Answer | Exception]:
+    async def _commit(self, batches: list[Batch], attempt: int = 1, *, again: bool = False) -> list[Answer | Exception]:
         """The group's answers, in order. A group that cannot stand is halved: each batch is told its own fate."""
         group = Group(batches)
         try:
