@@ -113,25 +113,23 @@ class Group:
         appends = self._appends
         ids = kinds.ids
         slots: list[int] = []
-        numbers: list[int] = []
         kind: list[int] = []
         meta: list[bytes] = []
         body: list[bytes] = []
         tags: list[tuple[str, str, int]] = []
         for slot, append in appends:
             category = append.stream.partition("-")[0]
-            for n, draft in enumerate(append.drafts, 1):
+            for draft in append.drafts:
                 slots.append(slot)
-                numbers.append(n)
                 kind.append(ids[category, draft.type, draft.schema, draft.encoding])
                 meta.append(draft.meta)
                 body.append(draft.body)
                 if draft.tags:
                     tags += [(append.tenant, tag, len(slots)) for tag in dict.fromkeys(draft.tags)]
-        params: list[Any] = [int8s(self.locks(locks)), *_asked(appends)]
+        params: list[Any] = [int8s(self.locks(locks)), *_asked(append for _, append in appends)]
         if self.several:
             params.append(int8s([place for place, batch in enumerate(self.batches) for _ in batch.appends]))
-        params += [int8s(slots), int8s(numbers), int8s(kind), blobs(meta), blobs(body), int8s(range(1, len(slots) + 1))]
+        params += [int8s(slots), int8s(kind), blobs(meta), blobs(body)]
         if tags:
             params += [texts([t[0] for t in tags]), texts([t[1] for t in tags]), int8s([t[2] for t in tags])]
         return params
@@ -142,10 +140,14 @@ def wants_absence(change: RowChange) -> bool:
     return isinstance(change, Check | Delete) and change.if_version == 0
 
 
-def _asked(appends: Iterable[tuple[int, Append]]) -> list[Array]:
-    found = [(slot, one.tenant, one.stream, one.expected, len(one.drafts)) for slot, one in appends]
-    slot, tenant, name, expected, counts = zip(*found, strict=True)
-    return [int8s(slot), texts(tenant), texts(name), int8s(expected), int8s(counts)]
+def _asked(appends: Iterable[Append]) -> list[Array]:
+    skip = 0
+    found: list[tuple[str, str, int, int, int]] = []
+    for one in appends:
+        found.append((one.tenant, one.stream, one.expected, len(one.drafts), skip))
+        skip += len(one.drafts)
+    tenant, name, expected, counts, skips = zip(*found, strict=True)
+    return [texts(tenant), texts(name), int8s(expected), int8s(counts), int8s(skips)]
 
 
 def _row(change: RowChange, stored: Stored) -> tuple[str, tuple[Any, ...]]:

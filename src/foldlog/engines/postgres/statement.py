@@ -101,9 +101,11 @@ def inputs(op: Op) -> list[str]:
     return columns
 
 
-def _unnest(columns: list[str], number: Iterator[int], alias: str) -> str:
+def _unnest(columns: list[str], number: Iterator[int], alias: str, place: str = "") -> str:
+    """Rows from arrays. `place`: the name of one more column, that counts them from 1."""
     arrays = ", ".join(f"${next(number)}::{column.split()[1]}[]" for column in columns)
-    return f"unnest({arrays}) AS {alias} ({', '.join(column.split()[0] for column in columns)})"
+    names = ", ".join([*(column.split()[0] for column in columns), *([place] if place else [])])
+    return f"unnest({arrays}) {'WITH ORDINALITY ' if place else ''}AS {alias} ({names})"
 
 
 def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[str]:
@@ -113,14 +115,15 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
         "locks AS MATERIALIZED (SELECT (SELECT count(pg_advisory_xact_lock_shared(k))"
         f" FROM unnest(${next(number)}::bigint[]) AS k) FROM w, begun)"
     )
-    columns = ["slot bigint", "tenant text", "name text", "expected bigint", "count bigint"]
+    # `skip`: how many events stand before those of the append.
+    columns = ["tenant text", "name text", "expected bigint", "count bigint", "skip bigint"]
     columns += ["batch bigint"] if shape.several else []
     there = f"FROM {s}.streams AS x WHERE x.tenant = a.tenant AND x.name = a.name"
     fits = (
         f"CASE expected WHEN {ANY} THEN true WHEN {EXISTS} THEN (SELECT true {there})"
         f" ELSE coalesce((SELECT version {there}), 0) = expected END"
     )
-    yield f"asked AS MATERIALIZED (SELECT a.*, {fits} AS fits FROM locks, {_unnest(columns, number, 'a')})"
+    yield f"asked AS MATERIALIZED (SELECT a.*, {fits} AS fits FROM locks, {_unnest(columns, number, 'a', 'slot')})"
     stands = "batch NOT IN (SELECT batch FROM asked WHERE fits IS NOT TRUE)" if shape.several else "fits"
     # `before` carries the expected version: streams are only made where none was expected.
     yield (
@@ -130,26 +133,27 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
         " WHERE excluded.before < 0 OR s.version = excluded.before RETURNING id, tenant, name, version)"
     )
     yield (
-        "heads AS MATERIALIZED (SELECT a.slot, h.id, h.tenant, h.version, h.version - a.count AS before"
+        "heads AS MATERIALIZED (SELECT a.slot, h.id, h.tenant, h.version, h.version - a.count - a.skip AS before"
         " FROM h JOIN asked AS a ON a.tenant = h.tenant AND a.name = h.name)"
     )
     # Clocks may go back; the log's time does not.
     last = f"SELECT time FROM {s}.events ORDER BY position DESC LIMIT 1"
     yield f"clock AS MATERIALIZED (SELECT greatest({now}, (SELECT time FROM ({last}) AS l)) AS time)"
-    columns = ["slot bigint", "n bigint", "kind bigint", "meta bytea", "body bytea", "place bigint"]
     first = next(number)
-    events = _unnest(columns, chain([first], number), "d")
+    events = _unnest(
+        ["slot bigint", "kind bigint", "meta bytea", "body bytea"], chain([first], number), "d", "place"
+    )
     yield (
         f"e AS (INSERT INTO {s}.events (position, stream, version, kind, time, tenant, meta, body)"
         f" SELECT nextval('{s}.positions'), stream, version, kind, time, tenant, meta, body FROM ("
-        "SELECT o.id AS stream, o.before + d.n AS version, d.kind, clock.time, o.tenant, d.meta, d.body"
+        "SELECT o.id AS stream, o.before + d.place AS version, d.kind, clock.time, o.tenant, d.meta, d.body"
         f" FROM {events} JOIN heads AS o ON o.slot = d.slot CROSS JOIN clock ORDER BY d.place"
         ") AS d RETURNING position)"
     )
     if shape.tags:
         # An event's position by its rank among those that were written (0: it was not), both in arrays: a join of tags
         # and events would be planned for a few rows and meet thousands.
-        places = f"unnest(${first}::bigint[], ${first + 5}::bigint[]) AS d (slot, place)"
+        places = _unnest(["slot bigint"], iter([first]), "d", "place")
         yield (
             "ranks AS MATERIALIZED (SELECT array_agg(rank ORDER BY place) AS ranks FROM (SELECT d.place,"
             " CASE WHEN o.slot IS NULL THEN 0 ELSE count(o.slot) OVER (ORDER BY d.place) END AS rank"
