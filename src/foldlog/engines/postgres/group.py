@@ -37,6 +37,8 @@ class Group:
         self.batches = batches
         self._appends = [(slot, append) for slot, append in enumerate((a for b in batches for a in b.appends), 1)]
         self.several = any(len(batch.appends) > 1 for batch in batches)
+        self._alone = len(self._appends) == 1
+        self._single = self._alone and len(self._appends[0][1].drafts) == 1
         self._tags = any(draft.tags for _, append in self._appends for draft in append.drafts)
         self.absent = [one for batch in batches for one in batch.rows if wants_absence(one)]
 
@@ -85,7 +87,7 @@ class Group:
         for op in sorted(ops):
             for column, values in zip(statement.inputs(op), zip(*ops[op], strict=True), strict=True):
                 params.append(_ARRAYS[column.split()[1]](values))  # type: ignore[operator]  # each takes its own type
-        shape = Shape(bool(self._appends), self._tags, self.several, tuple(sorted(ops)))
+        shape = Shape(bool(self._appends), self._alone, self._single, self._tags, self.several, tuple(sorted(ops)))
         return statement.text(shape, schema), params
 
     def done(self, row: Sequence[Any]) -> Done:
@@ -126,10 +128,18 @@ class Group:
                 body.append(draft.body)
                 if draft.tags:
                     tags += [(append.tenant, tag, len(slots)) for tag in dict.fromkeys(draft.tags)]
-        params: list[Any] = [int8s(self.locks(locks)), *_asked(append for _, append in appends)]
+        params: list[Any] = [int8s(self.locks(locks))]
+        if self._alone:
+            one = appends[0][1]
+            params += [one.tenant, one.stream, one.expected, len(one.drafts), 0]
+        else:
+            params += _asked(append for _, append in appends)
         if self.several:
             params.append(int8s([place for place, batch in enumerate(self.batches) for _ in batch.appends]))
-        params += [int8s(slots), int8s(kind), blobs(meta), blobs(body)]
+        if self._single:
+            params += [1, kind[0], meta[0], body[0]]
+        else:
+            params += [int8s(slots), int8s(kind), blobs(meta), blobs(body)]
         if tags:
             params += [texts([t[0] for t in tags]), texts([t[1] for t in tags]), int8s([t[2] for t in tags])]
         return params

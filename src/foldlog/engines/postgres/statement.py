@@ -33,9 +33,13 @@ class Op(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a statement depends on. `several`: there are batches with more than one stream."""
+    """What a statement depends on. `several`: there are batches with more than one stream. `alone`: there is one append
+    in all, `single`: one event; these come as plain values, since a function that makes rows of arrays costs as much as
+    a step of the plan."""
 
     appends: bool
+    alone: bool
+    single: bool
     tags: bool
     several: bool
     ops: tuple[Op, ...]
@@ -101,10 +105,13 @@ def inputs(op: Op) -> list[str]:
     return columns
 
 
-def _unnest(columns: list[str], number: Iterator[int], alias: str, place: str = "") -> str:
-    """Rows from arrays. `place`: the name of one more column, that counts them from 1."""
-    arrays = ", ".join(f"${next(number)}::{column.split()[1]}[]" for column in columns)
+def _given(columns: list[str], number: Iterator[int], alias: str, place: str = "", *, one: bool = False) -> str:
+    """Rows from arrays, or `one` from plain values. `place`: the name of one more column, that counts them from 1."""
     names = ", ".join([*(column.split()[0] for column in columns), *([place] if place else [])])
+    values = [f"${next(number)}::{column.split()[1]}" for column in columns]
+    if one:
+        return f"(VALUES ({', '.join([*values, *(['1::bigint'] if place else [])])})) AS {alias} ({names})"
+    arrays = ", ".join(f"{value}[]" for value in values)
     return f"unnest({arrays}) {'WITH ORDINALITY ' if place else ''}AS {alias} ({names})"
 
 
@@ -123,7 +130,8 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
         f"CASE expected WHEN {ANY} THEN true WHEN {EXISTS} THEN (SELECT true {there})"
         f" ELSE coalesce((SELECT version {there}), 0) = expected END"
     )
-    yield f"asked AS MATERIALIZED (SELECT a.*, {fits} AS fits FROM locks, {_unnest(columns, number, 'a', 'slot')})"
+    appends = _given(columns, number, "a", "slot", one=shape.alone)
+    yield f"asked AS MATERIALIZED (SELECT a.*, {fits} AS fits FROM locks, {appends})"
     stands = "batch NOT IN (SELECT batch FROM asked WHERE fits IS NOT TRUE)" if shape.several else "fits"
     # `before` carries the expected version: streams are only made where none was expected.
     yield (
@@ -140,9 +148,8 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
     last = f"SELECT time FROM {s}.events ORDER BY position DESC LIMIT 1"
     yield f"clock AS MATERIALIZED (SELECT greatest({now}, (SELECT time FROM ({last}) AS l)) AS time)"
     first = next(number)
-    events = _unnest(
-        ["slot bigint", "kind bigint", "meta bytea", "body bytea"], chain([first], number), "d", "place"
-    )
+    columns = ["slot bigint", "kind bigint", "meta bytea", "body bytea"]
+    events = _given(columns, chain([first], number), "d", "place", one=shape.single)
     yield (
         f"e AS (INSERT INTO {s}.events (position, stream, version, kind, time, tenant, meta, body)"
         f" SELECT nextval('{s}.positions'), stream, version, kind, time, tenant, meta, body FROM ("
@@ -153,13 +160,13 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
     if shape.tags:
         # An event's position by its rank among those that were written (0: it was not), both in arrays: a join of tags
         # and events would be planned for a few rows and meet thousands.
-        places = _unnest(["slot bigint"], iter([first]), "d", "place")
+        places = _given(["slot bigint"], iter([first]), "d", "place", one=shape.single)
         yield (
             "ranks AS MATERIALIZED (SELECT array_agg(rank ORDER BY place) AS ranks FROM (SELECT d.place,"
             " CASE WHEN o.slot IS NULL THEN 0 ELSE count(o.slot) OVER (ORDER BY d.place) END AS rank"
             f" FROM {places} LEFT JOIN heads AS o ON o.slot = d.slot) AS d)"
         )
-        tags = _unnest(["tenant text", "tag text", "place bigint"], number, "d")
+        tags = _given(["tenant text", "tag text", "place bigint"], number, "d")
         yield (
             f"t AS (INSERT INTO {s}.tags (tenant, tag, position) SELECT d.tenant, d.tag, p.positions[r.ranks[d.place]]"
             f" FROM {tags} CROSS JOIN ranks AS r CROSS JOIN (SELECT array_agg(position) AS positions FROM e) AS p"
@@ -170,7 +177,7 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
 def _op(op: Op, place: int, number: Iterator[int], now: str, *, appends: bool) -> Iterator[str]:
     """What is given (`x`), less that of batches whose stream stays out, and what was done (`r`)."""
     columns = inputs(op)
-    given = _unnest(columns, number, "x")
+    given = _given(columns, number, "x")
     where = " WHERE x.slot = 0 OR x.slot IN (SELECT slot FROM heads)" if appends else ""
     yield f"x{place} AS MATERIALIZED (SELECT x.* FROM w, {given}{where})"
     x, r = f"x{place}", f"r{place}"
