@@ -8,6 +8,7 @@ import pytest
 from foldlog import limits
 from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.postgres.address import parse
+from foldlog.engines.postgres.session import connect, fetch
 from foldlog.errors import Conflict, Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
@@ -190,6 +191,19 @@ def test_a_writer_that_was_forgotten_begins_anew(behind):
             place.ask("DELETE FROM {s}.writers RETURNING 1")
             assert (await append(place.store, "cart-1", 4)).version == 6
             assert (await append(place.store, "cart-1", 6)).version == 8
+
+    asyncio.run(story())
+
+
+def test_statements_at_once_on_one_connection_get_their_own_answers(postgres_url):
+    async def story():
+        conn = await connect(parse(postgres_url()))
+        asked = [fetch(conn, "SELECT generate_series($1, $1 + $2)", [n, n * 9]) for n in range(20)]
+        assert await asyncio.gather(*asked) == [[(one,) for one in range(n, 10 * n + 1)] for n in range(20)]
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await fetch(conn, "SELECT 1 / $1", [0])
+        assert await fetch(conn, "SELECT 1") == [(1,)]
+        await conn.close()
 
     asyncio.run(story())
 
