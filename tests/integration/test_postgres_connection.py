@@ -10,6 +10,7 @@ import pytest
 from foldlog import limits
 from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.postgres.address import parse
+from foldlog.engines.postgres.session import connect, fetch
 from foldlog.errors import Conflict, Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
@@ -19,6 +20,7 @@ from tests.line import Line
 from tests.servers import postgres_or_skip
 
 TABLE = Table("rows")
+DRAFT = Draft("seen", 1, b"{}")
 
 
 @pytest.fixture
@@ -65,8 +67,7 @@ def behind(postgres, line, postgres_url):
 
 
 async def append(store, stream="cart-1", expected=ANY, rows=()):
-    drafts = [Draft("seen", 1, b"{}"), Draft("seen", 1, b"{}")]
-    return (await store.commit(Batch([Append(stream, drafts, expected)], rows)))[0]
+    return (await store.commit(Batch([Append(stream, [DRAFT, DRAFT], expected)], rows)))[0]
 
 
 async def positions(store):
@@ -89,6 +90,40 @@ def test_an_answer_that_got_lost_is_found_out(behind):
             assert answers[3].version == 2
             assert await positions(place.store) == [1, 2, 3, 4, 5, 6, 7, 8]
             assert (await append(place.store, "cart-1", 6)).version == 8
+
+    asyncio.run(story())
+
+
+def test_an_answer_to_batches_of_several_streams_is_found_out_whole(behind):
+    def both(one, other, expected, name=None):
+        rows = [Put(TABLE, RowKey("", name), b"1", 0)] if name else []
+        return Batch([Append(one, [DRAFT], expected), Append(other, [DRAFT, DRAFT])], rows)
+
+    async def story():
+        async with behind as place:
+            await place.store.commit(both("cart-11", "cart-12", 0, "warm"))
+            place.line.down.clear()
+            works = [
+                both("cart-21", "cart-31", 0, "a"),
+                both("cart-1", "cart-32", 7, "b"),
+                both("cart-23", "cart-33", 0),
+            ]
+            begun = [asyncio.create_task(place.store.commit(work)) for work in works]
+            await place.until("SELECT count(*) = 13 FROM {s}.events")
+            place.line.cut()
+            place.line.renew()
+            answers = await asyncio.gather(*begun, return_exceptions=True)
+            assert [type(one) for one in answers] == [list, Conflict, list]
+            assert [[one.version for one in answers[n]] for n in (0, 2)] == [[1, 2], [1, 2]]
+            events = {
+                (event.stream, event.version): event.position for event in (await place.store.read(Query())).events
+            }
+            assert [one.position for n in (0, 2) for one in answers[n]] == [
+                events[stream, version]
+                for stream, version in [("cart-21", 1), ("cart-31", 2), ("cart-23", 1), ("cart-33", 2)]
+            ]
+            assert not [stream for stream, _ in events if stream == "cart-32"]
+            assert set(await place.store.get(TABLE, [RowKey("", name) for name in "ab"])) == {RowKey("", "a")}
 
     asyncio.run(story())
 
@@ -158,6 +193,19 @@ def test_a_writer_that_was_forgotten_begins_anew(behind):
             place.ask("DELETE FROM {s}.writers RETURNING 1")
             assert (await append(place.store, "cart-1", 4)).version == 6
             assert (await append(place.store, "cart-1", 6)).version == 8
+
+    asyncio.run(story())
+
+
+def test_statements_at_once_on_one_connection_get_their_own_answers(postgres_url):
+    async def story():
+        conn = await connect(parse(postgres_url()))
+        asked = [fetch(conn, "SELECT generate_series($1, $1 + $2)", [n, n * 9]) for n in range(20)]
+        assert await asyncio.gather(*asked) == [[(one,) for one in range(n, 10 * n + 1)] for n in range(20)]
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await fetch(conn, "SELECT 1 / $1", [0])
+        assert await fetch(conn, "SELECT 1") == [(1,)]
+        await conn.close()
 
     asyncio.run(story())
 

@@ -9,23 +9,28 @@ import psycopg
 import pytest
 
 from foldlog import limits
-from foldlog.engines.postgres import PostgresStore
+from foldlog.engines.postgres import PostgresStore, writer
+from foldlog.engines.postgres import session as sessions
 from foldlog.engines.postgres.address import parse
+from foldlog.engines.postgres.statement import begun
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
-from foldlog.ports.store import Append, Batch
+from foldlog.ports.store import Append, Batch, Put, RowKey, Table
 
 DRAFT = Draft("seen", 1, b"{}")
+ROWS = Table("rows")
 
 
 class Other:
-    """A writer whose transactions a test holds in its hands; its events are whole."""
+    """A writer whose transactions a test holds in its hands; its events are whole. It says where its positions begin as
+    the store's statements do, or, not `telling`, it says nothing."""
 
-    def __init__(self, url):
+    def __init__(self, url, *, telling=True):
         address = parse(url)
         self.schema = address.schema
         self.conn = psycopg.connect(address.conninfo, autocommit=True)
         self.conn.execute(f"SET search_path = {self.schema}")
+        self.begun = begun(self.schema) if telling else "SELECT 1"
 
     def begin(self):
         """Append one event to a stream of its own, in a transaction that stays open."""
@@ -33,9 +38,10 @@ class Other:
         self.append()
 
     def append(self):
-        stream = "INSERT INTO streams (tenant, name, version, before) VALUES ('', 'other-' || gen_random_uuid(), 1, 0)"
+        new = "SELECT '', 'other-' || gen_random_uuid(), 1, 0 FROM b"
+        stream = f"INSERT INTO streams (tenant, name, version, before) {new} RETURNING id"
         event = "INSERT INTO events SELECT nextval('positions'), s.id, 1, 1, 1, '', '{}', '{}' FROM s"
-        self.conn.execute(f"WITH s AS ({stream} RETURNING id) {event}")
+        self.conn.execute(f"WITH b AS MATERIALIZED ({self.begun}), s AS ({stream}) {event}")
 
     def end(self, how="COMMIT"):
         self.conn.execute(how)
@@ -46,8 +52,8 @@ class Other:
 
 
 @contextmanager
-def others(url, count=1):
-    opened = [Other(url) for _ in range(count)]
+def others(url, count=1, *, telling=True):
+    opened = [Other(url, telling=telling) for _ in range(count)]
     try:
         yield opened
     finally:
@@ -147,6 +153,82 @@ def test_what_lies_before_an_open_transaction_is_not_delayed(url):
             assert await seen(store) == [1, 2, 3, 4, 7, 8]
 
     run(story, url)
+
+
+@pytest.mark.parametrize(("telling", "head"), [(True, 3), (False, 1)])
+def test_a_hole_in_front_of_an_open_transaction(url, telling, head):
+    """Whoever does not say where its positions begin may own any: that costs time, and no event."""
+
+    async def story(store):
+        with others(url, 2) as (quick, third), others(url, telling=telling) as (slow,):
+            third.begin()
+            quick.append()
+            third.end("ROLLBACK")
+            slow.begin()
+            quick.append()
+            assert await store.head() == head
+            slow.end()
+            assert (await store.head(), await seen(store)) == (5, [1, 3, 4, 5])
+
+    run(story, url)
+
+
+def test_an_append_that_waits_for_its_stream_does_not_hold_what_is_in_front_of_it(url):
+    async def story(store):
+        with others(url, 2) as (quick, third):
+            quick.begin()
+            third.append()
+            quick.end("ROLLBACK")
+            quick.conn.execute("BEGIN; UPDATE streams SET version = version WHERE name = 'cart-1'")
+            begun = asyncio.create_task(append(store))
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH%%'"
+            while third.conn.execute(waits).fetchone() != (1,):  # noqa: ASYNC110 - a server is asked
+                await asyncio.sleep(0.01)
+            assert (await store.head(), await seen(store)) == (3, [1, 3])
+            quick.end()
+            assert await begun == 4
+            assert await seen(store) == [1, 3, 4]
+
+    run(story, url)
+
+
+BATCHES = [
+    [Batch([Append("cart-1", [DRAFT])])],
+    [Batch([Append(f"cart-{n}", [DRAFT, DRAFT])]) for n in range(20)],
+    [Batch([Append("cart-1", [Draft("seen", 1, b"{}", tags=("a:1", "b:2"))]), Append("cart-2", [DRAFT])])],
+    [
+        Batch([Append(f"cart-{n}", [DRAFT]), Append(f"box-{n}", [DRAFT])], [Put(ROWS, RowKey("", f"{n}"), b"")])
+        for n in range(20)
+    ],
+]
+
+
+@pytest.mark.parametrize("batches", BATCHES)
+def test_each_statement_says_where_its_positions_begin_before_it_takes_one(url, monkeypatch, batches):
+    told = []
+    fetch = sessions.fetch
+
+    async def held(conn, statement, params=(), *, once=False):
+        if "nextval" not in statement:
+            return await fetch(conn, statement, params, once=once)
+        async with conn.transaction():
+            (row,) = await fetch(conn, statement, params)
+            bounds = "SELECT objid::bigint FROM pg_locks WHERE pid = pg_backend_pid() AND objsubid = 2"
+            told.append((row[0], await fetch(conn, bounds)))
+        return [row]
+
+    monkeypatch.setattr(writer, "fetch", held)
+
+    async def story(store):
+        with others(url) as (quick,):
+            for _ in range(3):
+                quick.append()
+                await asyncio.gather(*(store.commit(batch) for batch in batches))
+
+    run(story, url)
+    drafts = sum(len(append.drafts) for batch in batches for append in batch.appends)
+    assert sum(len(positions) for positions, _ in told) == 1 + 3 * drafts
+    assert [found for _, found in told] == [[(positions[0] - 1,)] for positions, _ in told]
 
 
 def test_a_backend_that_is_killed_gives_up_its_position(url):

@@ -5,7 +5,7 @@ from foldlog.errors import Conflict
 from foldlog.model.message import Draft, Meta, encode_meta
 from foldlog.model.query import Query
 from foldlog.model.stream import ANY, EXISTS, NONE
-from foldlog.ports.store import Batch, Check, Store
+from foldlog.ports.store import Batch, Check, Delete, Store
 from foldlog.testing.contract_words import (
     append,
     draft,
@@ -185,6 +185,14 @@ async def a_stream_conflict_leaves_rows_alone(store: Store) -> None:
     await store.commit(Batch([append("cart-1")], [put("one", b"old")]))
     conflict = await refuses(Conflict, store, Batch([append("cart-1", expected=NONE)], [put("one"), put("two")]))
     assert conflict.row == ""
+
+
+async def a_stream_conflict_leaves_unwanted_rows_alone(store: Store) -> None:
+    await store.commit(Batch([append("cart-1")], [put("one", b"old")]))
+    one = put("one")
+    for change in (Check(one.table, one.key, 0), Delete(one.table, one.key, 0)):
+        conflict = await refuses(Conflict, store, Batch([append("cart-1", expected=NONE)], [change]))
+        assert (conflict.what, conflict.row) == ("cart-1", "")
 
 
 async def a_row_conflict_leaves_events_alone(store: Store) -> None:

@@ -19,7 +19,7 @@ _DURABLE = {
     "fsync": "a power cut can destroy the database",
     "full_page_writes": "a power cut can leave torn pages",
 }
-_TRIGGERS = {"events_begin": "events", "events_stay": "events", "tags_stay": "tags"}
+_TRIGGERS = {"events_stay": "events", "tags_stay": "tags"}
 _GAPS = (
     "SELECT count(*) FROM (SELECT 1 FROM {s}.events GROUP BY stream"
     " HAVING count(*) <> max(version) OR min(version) <> 1) AS g"

@@ -27,7 +27,7 @@ class Fenced(Exception):
 
 
 class Group:
-    """Batches in which no stream and no row stands twice; only a batch alone has more than one append, or conditions.
+    """Batches in which no stream and no row stands twice; only a batch alone has conditions.
 
     `absent` are rows that must not be there and are not to be made: they are claimed by making them, and removed before
     the commit.
@@ -36,7 +36,9 @@ class Group:
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches = batches
         self._appends = [(slot, append) for slot, append in enumerate((a for b in batches for a in b.appends), 1)]
-        self._whole = len(batches) == 1 and len(self._appends) > 1
+        self.several = any(len(batch.appends) > 1 for batch in batches)
+        self._alone = len(self._appends) == 1
+        self._single = self._alone and len(self._appends[0][1].drafts) == 1
         self._tags = any(draft.tags for _, append in self._appends for draft in append.drafts)
         self.absent = [one for batch in batches for one in batch.rows if wants_absence(one)]
 
@@ -75,8 +77,7 @@ class Group:
         slot = 0
         for batch in self.batches:
             slot += len(batch.appends)
-            # Rows go by their batch's one stream; where there are more, the statement does all of it or nothing.
-            mine = slot if batch.appends and not self._whole else 0
+            mine = slot if batch.appends else 0  # rows go by a stream of their batch: all of these stand, or none
             for change in batch.rows:
                 table = stored.get(change.table)
                 if table is not None:
@@ -86,7 +87,7 @@ class Group:
         for op in sorted(ops):
             for column, values in zip(statement.inputs(op), zip(*ops[op], strict=True), strict=True):
                 params.append(_ARRAYS[column.split()[1]](values))  # type: ignore[operator]  # each takes its own type
-        shape = Shape(bool(self._appends), self._tags, self._whole, tuple(sorted(ops)))
+        shape = Shape(bool(self._appends), self._alone, self._single, self._tags, self.several, tuple(sorted(ops)))
         return statement.text(shape, schema), params
 
     def done(self, row: Sequence[Any]) -> Done:
@@ -100,39 +101,45 @@ class Group:
         answers: list[list[Appended] | None] = []
         place, slot = 0, 0
         for batch in self.batches:
-            appended: list[Appended] | None = []
+            appended: list[Appended] = []
             for append in batch.appends:
                 slot += 1
                 version = versions_of.get(slot)
-                if version is None or appended is None:
-                    appended = None
-                    continue
-                place += len(append.drafts)
-                appended.append(Appended(version, positions[place - 1], time))
-            answers.append(appended)
+                if version is not None:
+                    place += len(append.drafts)
+                    appended.append(Appended(version, positions[place - 1], time))
+            answers.append(appended if len(appended) == len(batch.appends) else None)
         return Done(answers, positions or [])
 
     def _append_params(self, kinds: Kinds, locks: Locks) -> list[Any]:
         appends = self._appends
         ids = kinds.ids
         slots: list[int] = []
-        numbers: list[int] = []
         kind: list[int] = []
         meta: list[bytes] = []
         body: list[bytes] = []
         tags: list[tuple[str, str, int]] = []
         for slot, append in appends:
             category = append.stream.partition("-")[0]
-            for n, draft in enumerate(append.drafts, 1):
+            for draft in append.drafts:
                 slots.append(slot)
-                numbers.append(n)
                 kind.append(ids[category, draft.type, draft.schema, draft.encoding])
                 meta.append(draft.meta)
                 body.append(draft.body)
                 if draft.tags:
                     tags += [(append.tenant, tag, len(slots)) for tag in dict.fromkeys(draft.tags)]
-        params: list[Any] = [int8s(self.locks(locks)), *_asked(appends)]
-        params += [int8s(slots), int8s(numbers), int8s(kind), blobs(meta), blobs(body), int8s(range(1, len(slots) + 1))]
+        params: list[Any] = [int8s(self.locks(locks))]
+        if self._alone:
+            one = appends[0][1]
+            params += [one.tenant, one.stream, one.expected, len(one.drafts), 0]
+        else:
+            params += _asked(append for _, append in appends)
+        if self.several:
+            params.append(int8s([place for place, batch in enumerate(self.batches) for _ in batch.appends]))
+        if self._single:
+            params += [1, kind[0], meta[0], body[0]]
+        else:
+            params += [int8s(slots), int8s(kind), blobs(meta), blobs(body)]
         if tags:
             params += [texts([t[0] for t in tags]), texts([t[1] for t in tags]), int8s([t[2] for t in tags])]
         return params
@@ -143,10 +150,14 @@ def wants_absence(change: RowChange) -> bool:
     return isinstance(change, Check | Delete) and change.if_version == 0
 
 
-def _asked(appends: Iterable[tuple[int, Append]]) -> list[Array]:
-    found = [(slot, one.tenant, one.stream, one.expected, len(one.drafts)) for slot, one in appends]
-    slot, tenant, name, expected, counts = zip(*found, strict=True)
-    return [int8s(slot), texts(tenant), texts(name), int8s(expected), int8s(counts)]
+def _asked(appends: Iterable[Append]) -> list[Array]:
+    skip = 0
+    found: list[tuple[str, str, int, int, int]] = []
+    for one in appends:
+        found.append((one.tenant, one.stream, one.expected, len(one.drafts), skip))
+        skip += len(one.drafts)
+    tenant, name, expected, counts, skips = zip(*found, strict=True)
+    return [texts(tenant), texts(name), int8s(expected), int8s(counts), int8s(skips)]
 
 
 def _row(change: RowChange, stored: Stored) -> tuple[str, tuple[Any, ...]]:

@@ -41,11 +41,10 @@ async def write(
         keys = sorted({*guarded, *group.locks(locks)})
         before.append((_LOCK, [int8s(keys), int8s([int(key in guarded) for key in keys])]))
         before += [await _check(conn, schema, kinds, condition) for condition in group.conditions]
+    # Only what this transaction has made: where the batch stayed out, the row that is there is somebody else's.
+    mine = "tenant = $1 AND key = ANY($2::text[]) AND xmin = pg_current_xact_id()::xid"
     after = [
-        (
-            f"DELETE FROM {stored[one.table].name} WHERE tenant = $1 AND key = ANY($2::text[])",
-            [one.key.tenant, texts([one.key.key])],
-        )
+        (f"DELETE FROM {stored[one.table].name} WHERE {mine}", [one.key.tenant, texts([one.key.key])])
         for one in group.absent
     ]
     async with conn.pipeline():

@@ -3,9 +3,9 @@
 Positions come from a sequence: they are given before a commit and lost by a rollback, so the log has holes that will be
 filled and holes that will not. A hole is dead when every transaction that may own it has ended. Whoever took a position
 holds ROW EXCLUSIVE on the events until it ends, so at a hole these transactions are listed, after the events were
-looked at, and waited for. Each of them says, by another lock, from where on its positions are (`begin` in schema.sql),
-so that it delays nothing in front of these. Time plays no part in it, nor do transactions that never touched the
-events."""
+looked at, and waited for. Each of them says, by another lock, from where on its positions are (`begun` in
+statement.py), so that it delays nothing in front of these. Time plays no part in it, nor do transactions that never
+touched the events."""
 
 import asyncio
 from collections.abc import Callable

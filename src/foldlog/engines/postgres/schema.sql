@@ -88,23 +88,6 @@ BEGIN
     END IF;
 END $$
 
--- Says which positions an append may come to own: only those behind the sequence's value as it is before the first one is
--- taken. It stands as an advisory lock that hinders nobody, because others see locks while the transaction is open:
--- 20 bits of the table's number, 44 of the position. Without it an open transaction may own any position.
-CREATE FUNCTION {s}.begin() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    p bigint;
-BEGIN
-    SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END INTO p FROM {s}.positions;
-    IF p < 1::bigint << 44 THEN
-        PERFORM pg_advisory_xact_lock_shared(
-            (((((TG_RELID::bigint & 1048575) << 12) | (p >> 32)) << 32) >> 32)::integer, ((p << 32) >> 32)::integer);
-    END IF;
-    RETURN NULL;
-END $$
-
-CREATE TRIGGER events_begin BEFORE INSERT ON {s}.events FOR EACH STATEMENT EXECUTE FUNCTION {s}.begin()
-
 CREATE FUNCTION {s}.keep() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'events are never changed or deleted' USING ERRCODE = 'FL002';

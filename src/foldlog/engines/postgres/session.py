@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection, AsyncCursor, AsyncRawCursor
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format
@@ -21,7 +21,12 @@ from foldlog import limits
 from foldlog.engines.postgres.address import Address
 from foldlog.engines.postgres.faults import said, said_of_url
 
-Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+
+class Connection(AsyncConnection[tuple[Any, ...]]):
+    """It keeps a cursor from statement to statement: making one is a third of what a short statement costs here."""
+
+    idle: AsyncCursor[tuple[Any, ...]] | None = None
+
 
 # Every statement is written for an index. A plan must not depend on how large a table was when it was first made.
 _SETTINGS = {
@@ -37,6 +42,7 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "TimeZone": "UTC",
 }
+_SMALL = 100  # rows of a result that may stay in memory with its cursor
 _INT8, _TEXT, _BYTEA = 20, 25, 17
 _NULL = b"\xff\xff\xff\xff"
 _HEAD = Struct(">iiiii")
@@ -154,7 +160,7 @@ async def connect(address: Address, *, starting: bool = False) -> Connection:
         ours = [f"-c {name}={value}" for name, value in _SETTINGS.items()]
         options["options"] = " ".join([*ours, str(told)])
     try:
-        conn: Connection = await AsyncConnection.connect(
+        conn = await Connection.connect(
             address.conninfo,
             autocommit=True,
             prepare_threshold=None if address.proxied else 0,
@@ -170,8 +176,13 @@ async def connect(address: Address, *, starting: bool = False) -> Connection:
 
 async def fetch(conn: Connection, statement: str, params: Sequence[Any] = (), *, once: bool = False) -> list[Any]:
     """All rows that a statement returns. `once`: its text is not seen again, so that keeping its plan is of no use."""
-    cursor = await conn.execute(statement.encode(), params, prepare=False if once else None, binary=True)
-    return await cursor.fetchall() if cursor.description is not None else []
+    cursor, conn.idle = conn.idle or conn.cursor(), None
+    await cursor.execute(statement.encode(), params, prepare=False if once else None, binary=True)
+    result = cursor.pgresult
+    rows = await cursor.fetchall() if result is not None and result.nfields else []
+    if len(rows) <= _SMALL:
+        conn.idle = cursor
+    return rows
 
 
 def is_gone(conn: Connection) -> bool:

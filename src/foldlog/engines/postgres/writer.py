@@ -1,8 +1,8 @@
 """The one writer of a process: a queue whose batches share statements (group commit), over one connection.
 
-Batches of a group touch different streams and rows, so that one batch's conflict never touches its neighbours: a stream
-that has moved on stays out of the statement by itself, and where a row's condition fails the group is halved until the
-batch stands alone. What stands twice in the queue waits for the next group, in its order.
+Batches of a group touch different streams and rows, so that one batch's conflict never touches its neighbours: a batch
+whose streams have moved on stays out of the statement by itself, and where a row's condition fails the group is halved
+until the batch stands alone. What stands twice in the queue waits for the next group, in its order.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from foldlog.ports.store import Appended, Batch, Put, Table
 
 log = logging.getLogger("foldlog.postgres")
 Answer = list[Appended] | None
-_FEW_ROWS = 64  # a batch with more has its own group: it fills a statement by itself
+_FEW = 64  # a batch with more streams or rows has its own group: it fills a statement by itself
 _PURGE = 2  # expired rows removed for each row put, so that a table shrinks again, a little at a time
 
 
@@ -161,7 +161,7 @@ class Writer:
 
     # ---------------------------------------------------------------- one group
 
-    async def _commit(self, batches: list[Batch], attempt: int = 1) -> list[Answer | Exception]:
+    async def _commit(self, batches: list[Batch], attempt: int = 1, *, again: bool = False) -> list[Answer | Exception]:
         """The group's answers, in order. A group that cannot stand is halved: each batch is told its own fate."""
         group = Group(batches)
         try:
@@ -170,8 +170,12 @@ class Writer:
             if is_lost(error) or isinstance(error, FoldlogError | OSError):
                 return [said(error, self._address.shown)] * len(batches)
             if len(batches) > 1:
-                half = len(batches) // 2
-                return [*await self._commit(batches[:half]), *await self._commit(batches[half:])]
+                if group.several and not again and is_refusal(error):
+                    # A stream that moved on meanwhile may have torn a batch: by now it is seen to have, and stays out.
+                    return await self._commit(batches, again=True)
+                middle = len(batches) // 2
+                halves = batches[:middle], batches[middle:]
+                return [answer for half in halves for answer in await self._commit(half, again=True)]
             return [await self._alone(batches[0], error, attempt)]
         self._committed(done.positions)
         return [
@@ -301,7 +305,7 @@ class Writer:
 
 
 def _keys(work: Batch | Table) -> frozenset[Any]:
-    if isinstance(work, Table) or len(work.appends) > 1 or len(work.rows) > _FEW_ROWS:
+    if isinstance(work, Table) or len(work.appends) > _FEW or len(work.rows) > _FEW:
         return frozenset()
     if any(one.condition for one in work.appends) or any(map(wants_absence, work.rows)):
         return frozenset()
