@@ -60,6 +60,25 @@ def test_one_owner_at_a_time_and_a_stale_one_is_fenced(site, clock):
     asyncio.run(main())
 
 
+def test_rows_that_were_made_anew_between_two_looks_are_not_taken_for_the_old_ones(site, clock):
+    """Their versions begin at 1 again."""
+
+    async def main():
+        async with site.app([account]).open(functions=False) as app:
+            store = app.system.store
+            one, two, three = (Lease(store, clock, "f", name, 10) for name in ("one", "two", "three"))
+            assert await taken(one, ALL, 7)
+            assert (await two.look())[3].owner == "one"
+            await one.remove([])
+            assert await taken(three, ALL, 9)
+            assert (await two.look())[3].owner == "three"
+            clock.advance(10)
+            assert await taken(two, [3])
+            assert two.position(3) == 9
+
+    asyncio.run(main())
+
+
 def test_a_checkpoint_never_goes_back(site, clock):
     async def main():
         async with site.app([account]).open(functions=False) as app:

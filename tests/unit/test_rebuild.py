@@ -129,6 +129,34 @@ def test_a_build_of_its_own_stops_and_goes_on(site, monkeypatch):
     asyncio.run(main())
 
 
+def test_a_build_tells_how_far_it_has_folded_before_that_is_stored(site, monkeypatch):
+    monkeypatch.setattr(limits, "TELL", 0.01)
+    monkeypatch.setattr(limits, "REBUILD_REST", 0.1)
+    monkeypatch.setattr(limits, "REBUILD_STORE", 99.0)
+    told, stored = [], []
+
+    async def main():
+        await filled(site, count=8)
+        app = site.app([account, doubled])
+        async with app.open(functions=False):
+            app.link.after = lambda _link, batch: stored.append(batch) if any(map(is_row, batch.rows)) else None
+            view = app.system.views["balances"]
+
+            def tell(progress):
+                if not stored:
+                    told.append(progress.position)
+
+            assert await build_view(app.system, view, asyncio.Event(), 20, tell)
+            assert stored
+            assert told == sorted(told)
+            assert len(set(told)) > 2
+
+    def is_row(change):
+        return change.table.name == "view.balances.2"
+
+    asyncio.run(main())
+
+
 def test_a_build_looks_on_while_another_process_builds(site):
     async def main():
         await filled(site)
@@ -174,6 +202,26 @@ def test_a_build_that_stores_apart_makes_room_for_those_who_write():
         pace.folded(pace.limit, 120, 0.001, 9.0, stored=False)
         assert pace.stored(pace.rows, 0.5) == 0
     assert pace.rows > least
+
+
+def test_a_build_stores_the_more_rarely_the_longer_that_takes_while_others_write():
+    pace = Pace(shared=False)
+    pace.folded(10, 100, 0.001, 0.0, stored=False)
+    waits = []
+    for head, took in ((101, 0.0001), (102, 0.005), (103, 9.0)):
+        pace.storing()
+        for _ in range(16):
+            pace.stored(100, took)
+        pace.folded(10, head, 0.001, 0.5, stored=False)
+        waits.append(pace.wait)
+    assert waits == [limits.REBUILD_STORE_LIVE, pytest.approx(16), limits.REBUILD_STORE_RARELY]
+    pace.folded(10, 103, 0.001, 9.0, stored=False)
+    assert pace.wait == limits.REBUILD_STORE
+    serving = Pace(shared=True)
+    for head in (100, 101):
+        serving.stored(100, 9.0)
+        serving.folded(10, head, 0.001, 0.5, stored=False)
+    assert serving.wait == limits.REBUILD_STORE_LIVE
 
 
 def test_slow_folds_make_short_pages_so_that_leases_are_renewed_and_a_stop_is_heard():

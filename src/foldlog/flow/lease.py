@@ -86,6 +86,7 @@ class _Seen(NamedTuple):
     """A partition's row as it was last looked at, and since when it has not changed by this process's own clock."""
 
     version: int
+    value: bytes
     checkpoint: Checkpoint
     since: float
 
@@ -167,8 +168,9 @@ class Lease:
         for key, row in found.items():
             number = self._keys[key]
             seen = before.get(number)
-            if seen is None or seen.version != row.version:
-                seen = _Seen(row.version, self._checked(decode(row)), here)
+            # By the value as well: a version comes again where the row was deleted meanwhile.
+            if seen is None or (seen.version, seen.value) != (row.version, row.value):
+                seen = _Seen(row.version, row.value, self._checked(decode(row)), here)
             self._seen[number] = seen
         now = self._clock.now()
         return {number: self._holder(number, now, here) for number in ALL}
@@ -187,7 +189,7 @@ class Lease:
             return _NOBODY
         if self.holds(number):
             return Holder(self._owner, self._seconds)
-        _, checkpoint, since = self._seen[number]
+        _, _, checkpoint, since = self._seen[number]
         if checkpoint.owner in {"", self._owner}:
             return _NOBODY  # ours, but from a run that is over: to be taken like any other
         # A row that nobody renews is free by this process's own monotonic clock, too, whatever clocks say.

@@ -7,6 +7,7 @@ heartbeat, the vitals of each function, is for people to see.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -63,6 +64,14 @@ class Member(msgspec.Struct, frozen=True):
         return self.vitals[at] if at < len(self.vitals) else Vitals()
 
 
+class _Seen(NamedTuple):
+    """A row as it was last looked at, and since when it has not changed by this process's own clock."""
+
+    value: bytes
+    member: Member
+    since: float
+
+
 class Members:
     """This process among those that work on the same store."""
 
@@ -83,7 +92,7 @@ class Members:
         self._measured, self._done = 0.0, dict[str, int]()
         self._since = self._beaten = 0
         self._beaten_here = 0.0
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, _Seen] = {}
         self.ready = asyncio.Event()
         self._failure: Exception | None = None
 
@@ -135,7 +144,7 @@ class Members:
         gone = [
             Delete(MEMBERS, row.key)
             for row in await self._rows()
-            if row.key.key != self.owner and self._left(row, msgspec.json.decode(row.value, type=Member)) <= 0
+            if row.key.key != self.owner and self._left(row.key.key) <= 0
         ]
         await self._store.commit(Batch(rows=[Put(MEMBERS, RowKey("", self.owner), msgspec.json.encode(member)), *gone]))
         self._beaten, self._beaten_here, self._told = now, asyncio.get_running_loop().time(), told
@@ -170,24 +179,28 @@ class Members:
             raise self._failure
         found = []
         for row in await self._rows():
-            member = msgspec.json.decode(row.value, type=Member)
-            alive = row.key.key == self.owner or self._left(row, member) > 0
+            name, member = row.key.key, self._seen[row.key.key].member
+            alive = name == self.owner or self._left(name) > 0
             if alive and function in member.functions:
-                found.append((member.since, row.key.key))
+                found.append((member.since, name))
         names = [name for _, name in sorted(found)]
         return names if self.owner in names else [*names, self.owner]
 
-    def _left(self, row: Row, member: Member) -> float:
+    def _left(self, name: str) -> float:
         """Seconds until it counts as dead: by the clock, or unchanged on this process's own monotonic one."""
-        name, now = row.key.key, asyncio.get_running_loop().time()
-        if name not in self._seen or self._seen[name][0] != row.version:
-            self._seen[name] = row.version, now
-        return min((member.until - self._clock.now()) / 1e6, self._seconds - (now - self._seen[name][1]))
+        _, member, since = self._seen[name]
+        here = asyncio.get_running_loop().time()
+        return min((member.until - self._clock.now()) / 1e6, self._seconds - (here - since))
 
     async def _rows(self) -> list[Row]:
         rows, _ = await self._store.scan(MEMBERS, Range(limit=limits.MEMBERS))
-        for name in self._seen.keys() - {row.key.key for row in rows}:
-            del self._seen[name]
+        here, before = asyncio.get_running_loop().time(), self._seen
+        self._seen = {}
+        for row in rows:
+            seen = before.get(row.key.key)
+            if seen is None or seen.value != row.value:  # a version comes again where the row was deleted meanwhile
+                seen = _Seen(row.value, msgspec.json.decode(row.value, type=Member), here)
+            self._seen[row.key.key] = seen
         return rows
 
 

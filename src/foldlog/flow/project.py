@@ -129,6 +129,7 @@ class Project:
         low = min(self.seen.values(), default=0)
         if not kept:  # else it is not settled before what comes last has been shown
             self._told = low
+        self._progress.folded = min(self._folded.values(), default=0)
         self._progress.advance(low)
 
     async def note(self) -> None:

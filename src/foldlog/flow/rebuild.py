@@ -43,6 +43,7 @@ class Pace:
         """So many rows are stored once they wait …"""
         self.wait = limits.REBUILD_STORE
         """… or so many seconds after the last time."""
+        self._spent = 0.0  # the last time took so long
 
     @property
     def limit(self) -> int:
@@ -55,7 +56,7 @@ class Pace:
         if self._head is not None and head > self._head:
             self._live_until = now + limits.REBUILD_CALM
         self._head, self._live = head, now < self._live_until
-        self.wait = limits.REBUILD_STORE_LIVE if self._live else limits.REBUILD_STORE
+        self.wait = self._live_wait() if self._live else limits.REBUILD_STORE
         gentle = self._live and (self._shared or stored)
         calm = limits.REBUILD_SLICE if self._shared else limits.REBUILD_SLICE_ALONE
         target = limits.REBUILD_SLICE_LIVE if gentle else calm
@@ -67,8 +68,19 @@ class Pace:
             rest = max(rest, events / self._rate - took)
         return min(rest, limits.REBUILD_REST)
 
+    def _live_wait(self) -> float:
+        if self._shared:  # it may be a version that is read, brought up after a stop: it shows what is stored
+            return limits.REBUILD_STORE_LIVE
+        fitting = self._spent / limits.REBUILD_STORE_SHARE
+        return max(limits.REBUILD_STORE_LIVE, min(fitting, limits.REBUILD_STORE_RARELY))
+
+    def storing(self) -> None:
+        """What waits is stored now, in commits that `stored` is told of."""
+        self._spent = 0.0
+
     def stored(self, rows: int, took: float) -> float:
         """Seconds to rest after a commit of so many rows of one partition, which `took` seconds."""
+        self._spent += took
         fitting = rows * limits.REBUILD_COMMIT_LIVE / max(took, 1e-6) * len(ALL) if self._live else math.inf
         if rows:
             self.rows = int(max(limits.REBUILD_ROWS_LEAST, min(fitting, 2 * self.rows, limits.REBUILD_ROWS)))
@@ -141,6 +153,7 @@ class Rebuild:
 
     async def _write(self, stop: asyncio.Event) -> None:
         """Store what is kept, a partition a commit, so that nobody else waits for all of them."""
+        self._pace.storing()
         for partition in ALL:
             if stop.is_set():
                 return

@@ -119,12 +119,13 @@ async def versions(store: Store, name: str) -> list[Version]:
     return sorted(found, key=lambda one: one.version)
 
 
-async def progress(store: Store, name: str, version: int) -> BuildProgress:
-    """How far a version has come; with a rate and an ETA while somebody builds it."""
+async def progress(store: Store, name: str, version: int, folded: int = 0) -> BuildProgress:
+    """How far a version has come; with a rate and an ETA while somebody builds it. `folded`: how far this process knows
+    that it has, though not all of it is stored."""
     found, _ = await find_version(store, name, version)
     held = await checkpoint(store, table_name(name, version))
     head = await store.head()
-    position = held.position if held else 0
+    position = max(folded, held.position if held else 0)
     rate = found.rate if found and held and held.owner else 0.0
     left = max(0, head - position)
     return BuildProgress(position, head, rate, left / rate if rate > 0 and left else None)

@@ -65,11 +65,11 @@ class Progress:
     """How far a function has come in this process, and a way to wait for any change of it.
 
     `done` counts the events that went right, an event of a projection once for each of its rows; `failed` the attempts
-    that did not; `retried` those that were not the first.
+    that did not; `retried` those that were not the first. What is folded up to `folded` may not be stored yet.
     """
 
     def __init__(self) -> None:
-        self.position = 0
+        self.position = self.folded = 0
         self.done = self.failed = self.retried = 0
         self._waiting: list[asyncio.Future[None]] = []
 

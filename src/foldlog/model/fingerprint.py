@@ -14,6 +14,7 @@ import types
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from inspect import getattr_static
 from typing import Any
@@ -187,8 +188,11 @@ def _cells(function: types.FunctionType) -> list[Any]:
     return found
 
 
-def _globals_of(code: types.CodeType) -> set[str]:
-    return {one.argval for one in dis.get_instructions(code) if one.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME"))}
+@lru_cache(1_024)  # every start of an app in the same process asks again
+def _globals_of(code: types.CodeType) -> frozenset[str]:
+    return frozenset(
+        one.argval for one in dis.get_instructions(code) if one.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME"))
+    )
 
 
 def _known_by_name(module: str) -> bool:

@@ -26,7 +26,8 @@ async def build_view(
     deployed. Errors: `Unavailable`; whatever a commit is refused with.
     """
     name, version = view.projection.name, view.projection.version
-    telling = asyncio.create_task(_tell(system, view, told))
+    progress = subscribe.Progress()
+    telling = asyncio.create_task(_tell(system, view, progress, told))
     try:
         # One lease for all looks: it knows since when another's has not changed, whatever that one's clock said.
         lease = Lease(system.store, system.clock, view.name, system.owner, system.lease)
@@ -42,9 +43,10 @@ async def build_view(
                 continue
             await claim(system.store, view, lease)
             try:
-                await _build(system, view, lease, stop, rate)
+                await _build(system, view, lease, progress, stop, rate)
             except Conflict:  # the lease was lost: somebody else builds, so look on
                 lease.forget()
+                progress.folded = 0
                 continue
             break
     finally:
@@ -55,8 +57,10 @@ async def build_view(
     return found is not None and found.built
 
 
-async def _build(system: System, view: View, lease: Lease, stop: asyncio.Event, rate: int | None) -> None:
-    project = Project(system.store, view, system.clock, lease, subscribe.Progress())
+async def _build(
+    system: System, view: View, lease: Lease, progress: subscribe.Progress, stop: asyncio.Event, rate: int | None
+) -> None:
+    project = Project(system.store, view, system.clock, lease, progress)
     pace = Pace(shared=False, rate=rate)
     rebuild = Rebuild(system.store, system.clock, system.serving, view, project, pace, switches=False)
     ended = asyncio.Event()
@@ -75,7 +79,10 @@ async def _build(system: System, view: View, lease: Lease, stop: asyncio.Event, 
     await lease.release(project.seen)
 
 
-async def _tell(system: System, view: View, told: Callable[[BuildProgress], None]) -> None:
+async def _tell(
+    system: System, view: View, progress: subscribe.Progress, told: Callable[[BuildProgress], None]
+) -> None:
+    name, version = view.projection.name, view.projection.version
     while True:
-        told(await serving.progress(system.store, view.projection.name, view.projection.version))
+        told(await serving.progress(system.store, name, version, progress.folded))
         await asyncio.sleep(limits.TELL)
