@@ -7,7 +7,7 @@ import pytest
 
 from foldlog.engines.postgres import PostgresStore, schema
 from foldlog.engines.postgres.address import parse
-from foldlog.errors import Misconfigured, Unavailable
+from foldlog.errors import Misconfigured
 from foldlog.ports.store import Batch
 from foldlog.testing import (
     contract_commit,
@@ -163,7 +163,7 @@ def test_a_database_that_is_none_or_wrong(postgres, postgres_url):
     ask(postgres_url(), "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(Misconfigured, match="UTF8"):
         told(postgres.url("x").replace("/postgres?", "/latin?"))
-    with pytest.raises(Unavailable, match="nowhere"):
+    with pytest.raises(Misconfigured, match="nowhere"):
         told(postgres.url("x").replace("/postgres?", "/nowhere?"))
 
 

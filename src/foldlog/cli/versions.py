@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from foldlog import limits
+from foldlog.app import App
 from foldlog.cli.output import Output, note, safe, to_json
 from foldlog.cli.target import OnTarget, json_option, tenant_option
 from foldlog.cli.views import Place, app_of, projection_of
@@ -151,7 +152,7 @@ def drop_version(place: Place, name: str, version: int, removed: bool, machine: 
       foldlog views bank.py drop balances 1
       foldlog views bank.py drop old-balances 1 --removed
     """
-    letters = asyncio.run(_drop(place, name, version, removed=removed))
+    letters = asyncio.run(_drop(app_of(place), name, version, removed=removed))
     output = Output(machine)
     if machine:
         output.json({"name": name, "dropped": version, "dead_letters": letters})
@@ -159,8 +160,7 @@ def drop_version(place: Place, name: str, version: int, removed: bool, machine: 
         output.say(f"{name} version {version} is dropped, {counted(letters, 'dead letter')} with it")
 
 
-async def _drop(place: Place, name: str, version: int, *, removed: bool) -> int:
-    app = app_of(place)
+async def _drop(app: App, name: str, version: int, *, removed: bool) -> int:
     listed = any(isinstance(part, Projection) and part.name == name for part in app.parts)
     if listed and removed:
         raise Invalid(f"this app lists the projection {name!r}: --removed is for those that no code has any more")
