@@ -40,7 +40,9 @@ class Behind:
     async def __aenter__(self):
         await self.store.open()
         # Each sort of statement is prepared, so that a line that is silent finds it under way and not before it.
-        await append(self.store, rows=[Put(TABLE, RowKey("", "first"), b"1", 0)])
+        group = append(self.store, rows=[Put(TABLE, RowKey("", "first"), b"1", 0)]), append(self.store, "cart-2", 9)
+        _, refused = await asyncio.gather(*group, return_exceptions=True)
+        assert isinstance(refused, Conflict)
         await append(self.store, "cart-1", 2)
         return self
 

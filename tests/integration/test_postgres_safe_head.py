@@ -22,8 +22,8 @@ ROWS = Table("rows")
 
 
 class Other:
-    """A writer whose transactions a test holds in its hands; its events are whole. It says where its positions begin as
-    the store's statements do, or, not `telling`, it says nothing."""
+    """A writer whose transactions a test holds in its hands; its events are whole. `telling` where its positions begin,
+    as the store's statements do."""
 
     def __init__(self, url, *, telling=True):
         address = parse(url)
@@ -205,8 +205,7 @@ BATCHES = [
 
 @pytest.mark.parametrize("batches", BATCHES)
 def test_each_statement_says_where_its_positions_begin_before_it_takes_one(url, monkeypatch, batches):
-    told = []
-    fetch = sessions.fetch
+    told, fetch = [], sessions.fetch
 
     async def held(conn, statement, params=(), *, once=False):
         if "nextval" not in statement:
