@@ -247,6 +247,17 @@ def test_arrays_of_many_lengths_leave_nothing_in_memory():
         tracemalloc.stop()
 
 
+def test_an_idle_connection_holds_no_rows(postgres_url):
+    async def story():
+        async with await connect(parse(postgres_url())) as conn:
+            assert len((await fetch(conn, "SELECT repeat('x', 1000000)"))[0][0]) == 1_000_000
+            assert conn.idle is not None
+            assert conn.idle.pgresult is None or not conn.idle.pgresult.ntuples
+            assert await fetch(conn, "SELECT 1") == [(1,)]
+
+    asyncio.run(story())
+
+
 def test_a_session_that_slept_in_a_transaction_is_a_lost_one(postgres_url):
     async def story():
         ended = "&options=-c%20idle_in_transaction_session_timeout%3D20"

@@ -49,7 +49,6 @@ _LINE = {
     "keepalives_count": 3,
     "tcp_user_timeout": limits.LINE_TIME * 1_000,
 }
-_SMALL = 100  # rows of a result that may stay in memory with its cursor
 _INT8, _TEXT, _BYTEA = 20, 25, 17
 _NULL = b"\xff\xff\xff\xff"
 _HEAD = Struct(">iiiii")
@@ -180,8 +179,9 @@ async def fetch(conn: Connection, statement: str, params: Sequence[Any] = (), *,
     await cursor.execute(statement.encode(), params, prepare=False if once else None, binary=True)
     result = cursor.pgresult
     rows = await cursor.fetchall() if result is not None and result.nfields else []
-    if len(rows) <= _SMALL:
-        conn.idle = cursor
+    if result is not None:
+        result.clear()  # else the rows stay in memory with the cursor
+    conn.idle = cursor
     return rows
 
 
