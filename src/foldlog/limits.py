@@ -44,6 +44,7 @@ WATCH_MIN = 0.001  # polling another process's commits: this fast while there ar
 WATCH_MAX = 0.02  # … and this slowly when nothing happens
 
 CONNECT_TIME = 10  # making a connection to a server, whole seconds; then `Unavailable`
+LINE_TIME = 60  # a server that does not even acknowledge what it is sent is given up after this, whole seconds
 STATEMENT_TIME = 30.0  # one statement on a server; then it is given up, and what it wrote is undone
 STATEMENTS = 500  # plans that one connection keeps; an app has some dozens
 OUTCOME = 30.0  # a commit whose answer was lost is asked after for this long; restarts take less

@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import os
+import socket
 import time
+import tracemalloc
 
 import psycopg
 import pytest
@@ -10,7 +13,8 @@ import pytest
 from foldlog import limits
 from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.postgres.address import parse
-from foldlog.engines.postgres.session import connect, fetch
+from foldlog.engines.postgres.faults import is_lost, said
+from foldlog.engines.postgres.session import connect, fetch, int8s
 from foldlog.errors import Conflict, Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
@@ -208,6 +212,66 @@ def test_statements_at_once_on_one_connection_get_their_own_answers(postgres_url
             await fetch(conn, "SELECT 1 / $1", [0])
         assert await fetch(conn, "SELECT 1") == [(1,)]
         await conn.close()
+
+    asyncio.run(story())
+
+
+def test_a_connection_notices_a_server_that_is_gone_without_a_word(postgres_url):
+    """The kernel gives the line up; what the URL says about it comes first."""
+
+    def silence(conn):
+        with socket.socket(fileno=os.dup(conn.fileno())) as line:
+            names = [socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL]
+            return [line.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+
+    async def story():
+        async with await connect(parse(postgres_url())) as conn:
+            assert silence(conn) == [limits.LINE_TIME * 1_000, limits.LINE_TIME // 4, limits.LINE_TIME // 4]
+        told = "&tcp_user_timeout=9000&keepalives_idle=3&connect_timeout=20"
+        async with await connect(parse(postgres_url() + told)) as conn:
+            assert silence(conn) == [9_000, 3, limits.LINE_TIME // 4]
+            assert conn.info.get_parameters()["connect_timeout"] == "20"
+
+    asyncio.run(story())
+
+
+def test_arrays_of_many_lengths_leave_nothing_in_memory():
+    tracemalloc.start()
+    try:
+        int8s(range(5_000))
+        before = tracemalloc.get_traced_memory()[0]
+        for count in range(5_001, 5_021):
+            int8s(range(count))
+        assert tracemalloc.get_traced_memory()[0] < before + 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_idle_connection_holds_no_rows(postgres_url):
+    async def story():
+        async with await connect(parse(postgres_url())) as conn:
+            assert len((await fetch(conn, "SELECT repeat('x', 1000000)"))[0][0]) == 1_000_000
+            assert conn.idle is not None
+            assert conn.idle.pgresult is None or not conn.idle.pgresult.ntuples
+            assert await fetch(conn, "SELECT 1") == [(1,)]
+
+    asyncio.run(story())
+
+
+def test_a_session_that_slept_in_a_transaction_is_a_lost_one(postgres_url):
+    async def story():
+        ended = "&options=-c%20idle_in_transaction_session_timeout%3D20"
+        there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        conn = await connect(parse(postgres_url() + ended))
+        await fetch(conn, "BEGIN")
+        with psycopg.connect(parse(postgres_url()).conninfo, autocommit=True) as other:
+            while other.execute(there, [conn.info.backend_pid]).fetchall():  # noqa: ASYNC110 - a server is asked
+                await asyncio.sleep(0.01)
+        with pytest.raises(psycopg.Error) as told:
+            await fetch(conn, "SELECT 1")
+        await conn.close()
+        assert is_lost(told.value)
+        assert isinstance(said(told.value, "here"), Unavailable)
 
     asyncio.run(story())
 

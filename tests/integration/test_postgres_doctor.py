@@ -8,6 +8,9 @@ import pytest
 from foldlog import connect
 from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.postgres.address import parse
+from foldlog.engines.postgres.checkup import _consistent
+from foldlog.engines.postgres.session import connect as connect_to
+from foldlog.engines.postgres.session import fetch
 from foldlog.model.finding import FAIL, OK, WARN
 from foldlog.model.message import Draft
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
@@ -35,6 +38,19 @@ def url(postgres_url):
 def look(url, *, deep=False):
     examined = asyncio.run(connect.examine(url, deep=deep))
     return {one.check: one for one in examined.findings}, examined
+
+
+def test_a_deep_look_leaves_the_session_as_it_was(url):
+    """Behind a proxy others have it next."""
+
+    async def story():
+        names = ["statement_timeout", "enable_seqscan"]
+        async with await connect_to(parse(url)) as conn:
+            before = [await fetch(conn, f"SHOW {name}") for name in names]
+            assert {found.state async for found in _consistent(conn, parse(url).schema)} == {OK}
+            assert [await fetch(conn, f"SHOW {name}") for name in names] == before
+
+    asyncio.run(story())
 
 
 def plant(url, *statements):

@@ -16,7 +16,7 @@ from foldlog.engines.memory import MemoryStore
 from foldlog.engines.postgres import PostgresStore, faults, writer
 from foldlog.engines.postgres import session as sessions
 from foldlog.engines.postgres.address import parse
-from foldlog.errors import Conflict
+from foldlog.errors import Conflict, Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.model.stream import ANY, EXISTS
@@ -183,6 +183,31 @@ def test_batches_of_many_processes_are_never_torn_and_never_lock_each_other_out(
 
     asyncio.run(story())
     assert set(failed) <= {faults.REFUSED}, "torn batches, and no deadlock"
+
+
+def test_who_has_waited_for_a_lock_as_long_as_one_may_is_told(url, monkeypatch):
+    """Once: others of this process wait behind it."""
+    begun, fetch = [], sessions.fetch
+
+    async def counted(conn, text, *params, **more):
+        begun.append(text.partition(" ")[0])
+        return await fetch(conn, text, *params, **more)
+
+    monkeypatch.setattr(writer, "fetch", counted)
+
+    async def story():
+        async with opened(f"{url}&options=-c%20lock_timeout%3D50") as store:
+            await store.commit(Batch([Append("cart-1", [DRAFT])]))
+            with psycopg.connect(parse(url).conninfo) as other:
+                other.execute(f"SET search_path = {parse(url).schema}")
+                other.execute("UPDATE streams SET version = version")
+                begun.clear()
+                answers = await commit(store, Batch([Append("cart-1", [DRAFT])]), Batch([Append("cart-2", [DRAFT])]))
+            assert kinds(answers) == [Unavailable, 1]
+            assert begun == ["WITH"] * 3, "together, and each alone"
+            assert (await store.commit(Batch([Append("cart-1", [DRAFT])])))[0].version == 2
+
+    asyncio.run(story())
 
 
 STREAMS = [f"cart-{n}" for n in range(5)]

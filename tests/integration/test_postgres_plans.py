@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from foldlog.engines.postgres import PostgresStore, log, matching, rows, writer
+from foldlog.engines.postgres import PostgresStore, log, matching, rows, statement, writer
 from foldlog.engines.postgres import session as sessions
 from foldlog.engines.postgres.address import parse
 from foldlog.model.message import Draft
@@ -39,6 +39,34 @@ RANGES = [
     Range(index="amount", after=Row(KEY, b"", 1, 0, (None,)), backward=True),
 ]
 GROWING = re.compile(r"Seq Scan on (events|streams|tags|rows_\d+)")
+
+
+def inner(plan):
+    """What the plan's nested loops read anew for each of their rows."""
+    parts = plan.get("Plans", [])
+    mine = [parts[1].get("CTE Name")] if plan["Node Type"] == "Nested Loop" else []
+    return mine + [name for part in parts for name in inner(part)]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_group_of_thousands_is_not_read_anew_for_each_of_them(postgres_url, several):
+    """The plan is made without knowing how many there are: only a hash serves one as well as thousands."""
+    address = parse(postgres_url())
+
+    async def story():
+        store = PostgresStore(postgres_url())
+        await store.open()
+        await store.close()
+        text = statement.text(statement.Shape(True, False, False, True, several, ()), address.schema)
+        nothing = ", ".join(["NULL"] * len(set(re.findall(r"\$\d+", text))))
+        async with await sessions.connect(address) as conn:
+            await sessions.fetch(conn, f"PREPARE group_ AS {text}", once=True)
+            ((plan,),) = await sessions.fetch(conn, f"EXPLAIN (FORMAT JSON) EXECUTE group_({nothing})", once=True)
+        return plan[0]["Plan"]
+
+    assert set(inner(asyncio.run(story()))) <= {None, "w", "begun", "locks", "clock", "ranks"}, (
+        "each of these is one row"
+    )
 
 
 @pytest.fixture

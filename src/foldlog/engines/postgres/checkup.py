@@ -171,10 +171,11 @@ async def _unread(_conn: Connection, _: str) -> AsyncIterator[Finding]:
 
 
 async def _consistent(conn: Connection, s: str) -> AsyncIterator[Finding]:
-    await fetch(conn, "SET statement_timeout = 0", once=True)
-    await fetch(conn, "SET enable_seqscan = on", once=True)
     for check, count, meaning in _DEEP:
-        ((number,),) = await fetch(conn, count.replace("{s}", s), once=True)
+        async with conn.transaction():  # a proxy may give the session to others afterwards
+            await fetch(conn, "SET LOCAL statement_timeout = 0", once=True)
+            await fetch(conn, "SET LOCAL enable_seqscan = on", once=True)
+            ((number,),) = await fetch(conn, count.replace("{s}", s), once=True)
         if number:
             yield Finding(check, FAIL, f"{meaning}: {number:,}", _RESTORE)
         else:

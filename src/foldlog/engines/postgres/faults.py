@@ -7,7 +7,8 @@ from foldlog.errors import Corrupt, FoldlogError, Misconfigured, TooLarge, Unava
 
 REFUSED = "FL001"  # raised by the function `hold`
 _DAMAGE = {"XX001", "XX002"}  # data or an index is damaged
-_AGAIN = {"40001", "40P01", "55P03", "57014"}  # in another one's way: serialisation, deadlock, lock and statement time
+_AGAIN = {"40001", "40P01"}  # in another one's way: serialisation, deadlock; a lock's time (55P03) was long enough
+_SLEPT = {"25P03", "25P04"}  # the server ended a session whose transaction was left open
 _REFUSED_LOGIN = (
     *('" does not exist', "authentication failed", "no password supplied", "is not permitted to log in"),
     *("pg_hba.conf rejects connection", "no pg_hba.conf entry", "permission denied for database"),
@@ -17,6 +18,8 @@ _GONE = {"3F000", "42P01", "42883", "3D000"}  # the schema, a table, a function,
 
 def is_lost(error: BaseException) -> bool:
     """The connection is gone, and with it the answer to what was under way."""
+    if isinstance(error, psycopg.Error) and error.sqlstate in _SLEPT:
+        return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     state = error.sqlstate
@@ -71,7 +74,7 @@ def said(error: Exception, shown: str) -> Exception:
         return TooLarge(f"more than PostgreSQL takes: {error}")
     if isinstance(error, errors.UniqueViolation):
         return Corrupt(f"{what}; what is stored contradicts itself: stop, and restore a backup")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or state in _SLEPT:
         return Unavailable(what)
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return Unavailable(f"{what}; this server is not the primary")

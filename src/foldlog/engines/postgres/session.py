@@ -7,7 +7,6 @@ its plan, and thousands of values cost one call.
 import select
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -42,7 +41,14 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "TimeZone": "UTC",
 }
-_SMALL = 100  # rows of a result that may stay in memory with its cursor
+# A server that is gone without a word (a host that fails, a network that is cut) is noticed. The URL's own come first.
+_LINE = {
+    "connect_timeout": limits.CONNECT_TIME,
+    "keepalives_idle": limits.LINE_TIME // 4,
+    "keepalives_interval": limits.LINE_TIME // 4,
+    "keepalives_count": 3,
+    "tcp_user_timeout": limits.LINE_TIME * 1_000,
+}
 _INT8, _TEXT, _BYTEA = 20, 25, 17
 _NULL = b"\xff\xff\xff\xff"
 _HEAD = Struct(">iiiii")
@@ -74,10 +80,8 @@ class _Blobs(Array):
 
 def int8s(numbers: Sequence[int | None]) -> Array:
     """A bigint[]."""
-    count = len(numbers)
-    if None in numbers:
-        return _Int8s(_head(_INT8, count) + b"".join([_NULL if n is None else _NUMBER(8, n) for n in numbers]))
-    return _Int8s(_head(_INT8, count) + _numbers(count).pack(*[x for number in numbers for x in (8, number)]))
+    data = b"".join([_NULL if number is None else _NUMBER(8, number) for number in numbers])
+    return _Int8s(_head(_INT8, len(numbers)) + data)
 
 
 def texts(values: Sequence[str | None]) -> Array:
@@ -96,11 +100,6 @@ def _head(oid: int, count: int) -> bytes:
 
 def _joined(values: Sequence[bytes | None]) -> bytes:
     return b"".join([part for v in values for part in ((_NULL,) if v is None else (_LENGTH(len(v)), v))])
-
-
-@lru_cache(maxsize=1_024)
-def _numbers(count: int) -> Struct:
-    return Struct(">" + "iq" * count)
 
 
 class _ArrayDumper(Dumper):
@@ -154,11 +153,11 @@ _CONTEXT = _Context()
 async def connect(address: Address, *, starting: bool = False) -> Connection:
     """A new connection, each statement its own transaction. `starting`: a URL that cannot be right is `Misconfigured`.
     Errors: those of faults.py."""
-    options: dict[str, Any] = {}
+    told = conninfo_to_dict(address.conninfo)
+    options: dict[str, Any] = {name: value for name, value in _LINE.items() if name not in told}
     if not address.proxied:
-        told = conninfo_to_dict(address.conninfo).get("options") or ""
         ours = [f"-c {name}={value}" for name, value in _SETTINGS.items()]
-        options["options"] = " ".join([*ours, str(told)])
+        options["options"] = " ".join([*ours, str(told.get("options") or "")])
     try:
         conn = await Connection.connect(
             address.conninfo,
@@ -166,7 +165,7 @@ async def connect(address: Address, *, starting: bool = False) -> Connection:
             prepare_threshold=None if address.proxied else 0,
             cursor_factory=AsyncRawCursor,
             context=_CONTEXT,
-            **{"connect_timeout": limits.CONNECT_TIME, **options},
+            **options,
         )
     except (psycopg.Error, OSError) as error:
         raise (said_of_url if starting else said)(error, address.shown) from error
@@ -180,8 +179,9 @@ async def fetch(conn: Connection, statement: str, params: Sequence[Any] = (), *,
     await cursor.execute(statement.encode(), params, prepare=False if once else None, binary=True)
     result = cursor.pgresult
     rows = await cursor.fetchall() if result is not None and result.nfields else []
-    if len(rows) <= _SMALL:
-        conn.idle = cursor
+    if result is not None:
+        result.clear()  # else the rows stay in memory with the cursor
+    conn.idle = cursor
     return rows
 
 

@@ -159,12 +159,13 @@ def _appends(shape: Shape, s: str, number: Iterator[int], now: str) -> Iterator[
     )
     if shape.tags:
         # An event's position by its rank among those that were written (0: it was not), both in arrays: a join of tags
-        # and events would be planned for a few rows and meet thousands.
+        # and events would be planned for a few rows and meet thousands. So would an outer join of events and heads; a
+        # look whether the slot is there is hashed.
         places = _given(["slot bigint"], iter([first]), "d", "place", one=shape.single)
         yield (
-            "ranks AS MATERIALIZED (SELECT array_agg(rank ORDER BY place) AS ranks FROM (SELECT d.place,"
-            " CASE WHEN o.slot IS NULL THEN 0 ELSE count(o.slot) OVER (ORDER BY d.place) END AS rank"
-            f" FROM {places} LEFT JOIN heads AS o ON o.slot = d.slot) AS d)"
+            "ranks AS MATERIALIZED (SELECT array_agg(CASE WHEN there THEN rank ELSE 0 END ORDER BY place) AS ranks"
+            " FROM (SELECT place, there, count(*) FILTER (WHERE there) OVER (ORDER BY place) AS rank"
+            f" FROM (SELECT d.place, d.slot IN (SELECT slot FROM heads) AS there FROM {places}) AS d) AS d)"
         )
         tags = _given(["tenant text", "tag text", "place bigint"], number, "d")
         yield (
