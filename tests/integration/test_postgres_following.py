@@ -89,14 +89,14 @@ def outside(url):
 
 async def hears(store, outside):
     """Return once the store hears calls."""
-    waiting = asyncio.create_task(store.wait(None, LONG))
+    waiting = asyncio.create_task(store.wait(None, NEVER))
     while not waiting.done():
         outside.call("somebody rows")
         await asyncio.sleep(0.01)
 
 
 async def begun(store, after):
-    waiting = asyncio.create_task(store.wait(after, LONG))
+    waiting = asyncio.create_task(store.wait(after, NEVER))
     await asyncio.sleep(0)
     return waiting
 
@@ -132,9 +132,9 @@ def test_a_call_that_comes_before_anybody_waits_is_not_lost(url, outside, unpoll
             known = vars(reader)["_head"]
             while known.heard == known.looked:  # noqa: ASYNC110 - a server calls
                 await asyncio.sleep(0.01)
-            await ends(reader.wait(head, LONG))
+            await ends(reader.wait(head, NEVER))
             # Who has not looked, and waits again, is looked for.
-            await ends(reader.wait(head, LONG))
+            await ends(reader.wait(head, NEVER))
             assert known.value == 2
             assert await seen(reader, head) == [2]
             quiet = await begun(reader, 2)
@@ -156,6 +156,23 @@ def test_a_commit_that_nobody_calls_out_is_found_by_looking_now_and_then(url, ou
             outside().append()
             await ends(waiting)
             assert await seen(reader, 1) == [2]
+
+    asyncio.run(story())
+
+
+def test_a_reader_that_sees_a_commit_first_does_not_hide_it_from_who_waits(url, outside, unpolled, monkeypatch):
+    async def story():
+        async with opened(url) as reader:
+            await append(reader)
+            other = outside()
+            await hears(reader, other)
+            waiting = await begun(reader, None)
+            other.conn.execute("UPDATE writers SET seq = seq + 1")  # a commit of rows that nobody calls out
+            await reader.head()
+            monkeypatch.setattr(limits, "WATCH_HEARD", 0.01)
+            follower = await begun(reader, 1)
+            await ends(waiting)
+            follower.cancel()
 
     asyncio.run(story())
 
@@ -202,7 +219,7 @@ def test_a_call_that_lies_makes_nobody_skip_an_event(url, outside, unpolled):
                 await ends(waiting)
                 assert (await seen(reader), await reader.head()) == ([1], 1), said
             slow.conn.execute("COMMIT")
-            await ends(reader.wait(1, LONG))
+            await ends(reader.wait(1, NEVER))
             assert await seen(reader, 1) == [2, 3]
 
     asyncio.run(story())
