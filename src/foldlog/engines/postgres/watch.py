@@ -169,7 +169,7 @@ class Watch:
         """Whether anything has changed since the last time; those whom it concerns are woken."""
         value, commits = self._head.value, self._commits
         await self._head.look(conn)
-        self._commits = self._head.commits  # it may have changed before this look: readers look as well, and wake nobody
+        self._commits = self._head.commits  # it may have risen before: readers look as well, and wake nobody
         if self._commits != commits:
             self._wake(behind=False)
         return self._commits != commits or self._head.value > value
