@@ -364,7 +364,7 @@ def test_a_large_command_is_sent_and_answered_or_its_limit_is_named(hears, text,
 def test_an_answer_is_given_up_together_with_the_word_of_it_and_once(site):
     def evolve(state: int, event: Opened | Accepted | Cancelled) -> int | None:
         if isinstance(event, Accepted):
-            raise RuntimeError("it cannot take that")
+            raise TypeError("it cannot take that")
         return None if isinstance(event, Cancelled) else 1
 
     def react(event: Opened | Accepted | Cancelled, state: int | None) -> Send | None:
