@@ -11,6 +11,7 @@ import pytest
 from foldlog import limits
 from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.postgres.address import parse
+from foldlog.engines.postgres.safe_head import SafeHead
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
@@ -243,6 +244,36 @@ def test_a_writer_whose_positions_do_not_follow_the_head_wakes_nobody_for_good(u
             assert await seen(reader, 1) == [3]
             # And the writer, which knew that it had committed 3, but not what 2 was.
             assert (await writer.head(), await seen(writer)) == (3, [1, 3])
+
+    asyncio.run(story())
+
+
+def test_a_hole_that_was_passed_while_its_owners_were_asked_for_does_not_stop_readers_at_the_next(url, outside):
+    async def story():
+        async with opened(url) as reader:
+            await append(reader)
+            slow, quick, head = outside(), outside(), vars(reader)["_head"]
+            dead = vars(SafeHead)["_dead"]
+
+            async def overtaken(conn, upto):
+                del vars(head)["_dead"]
+                slow.conn.execute("COMMIT")
+                assert await seen(reader, 1) == [2, 3]
+                return await dead(head, conn, upto)
+
+            vars(head)["_dead"] = overtaken
+            slow.conn.execute("BEGIN")
+            slow.append()
+            quick.append()
+            assert await reader.head() == 3
+            slow.conn.execute("BEGIN")
+            slow.append()
+            slow.conn.execute("ROLLBACK")
+            quick.append()
+            async with asyncio.timeout(LONG):
+                while await reader.head() < 5:  # noqa: ASYNC110 - nobody tells when a hole is passed
+                    await asyncio.sleep(0.01)
+            assert await seen(reader, 3) == [5]
 
     asyncio.run(story())
 
