@@ -161,10 +161,10 @@ class App:
                 raise Invalid("after= waits for what is new, at= asks for the past: leave one of them out")
             async with self.system.travel.rows(view, tenant, at, by, key) as store:
                 return await row_in(store, view, view.table, place)
-        row = None
+        seen = None
         if after is not None and after.position is not None and not view.inline:
-            row = await runtime.reached(self.system, self._worker, view, place, after.position, timeout)
-        return await get(self.system.store, self.system.serving, view, place, row)
+            seen = await runtime.reached(self.system, self._worker, view, place, after.position, timeout)
+        return await get(self.system.store, self.system.serving, view, place, seen)
 
     async def find(
         self,

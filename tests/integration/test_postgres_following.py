@@ -11,6 +11,7 @@ import pytest
 from foldlog import limits
 from foldlog.engines.postgres import PostgresStore
 from foldlog.engines.postgres.address import parse
+from foldlog.engines.postgres.safe_head import SafeHead
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
@@ -89,14 +90,14 @@ def outside(url):
 
 async def hears(store, outside):
     """Return once the store hears calls."""
-    waiting = asyncio.create_task(store.wait(None, LONG))
+    waiting = asyncio.create_task(store.wait(None, NEVER))
     while not waiting.done():
         outside.call("somebody rows")
         await asyncio.sleep(0.01)
 
 
 async def begun(store, after):
-    waiting = asyncio.create_task(store.wait(after, LONG))
+    waiting = asyncio.create_task(store.wait(after, NEVER))
     await asyncio.sleep(0)
     return waiting
 
@@ -132,9 +133,9 @@ def test_a_call_that_comes_before_anybody_waits_is_not_lost(url, outside, unpoll
             known = vars(reader)["_head"]
             while known.heard == known.looked:  # noqa: ASYNC110 - a server calls
                 await asyncio.sleep(0.01)
-            await ends(reader.wait(head, LONG))
+            await ends(reader.wait(head, NEVER))
             # Who has not looked, and waits again, is looked for.
-            await ends(reader.wait(head, LONG))
+            await ends(reader.wait(head, NEVER))
             assert known.value == 2
             assert await seen(reader, head) == [2]
             quiet = await begun(reader, 2)
@@ -156,6 +157,23 @@ def test_a_commit_that_nobody_calls_out_is_found_by_looking_now_and_then(url, ou
             outside().append()
             await ends(waiting)
             assert await seen(reader, 1) == [2]
+
+    asyncio.run(story())
+
+
+def test_a_reader_that_sees_a_commit_first_does_not_hide_it_from_who_waits(url, outside, unpolled, monkeypatch):
+    async def story():
+        async with opened(url) as reader:
+            await append(reader)
+            other = outside()
+            await hears(reader, other)
+            waiting = await begun(reader, None)
+            other.conn.execute("UPDATE writers SET seq = seq + 1")  # a commit of rows that nobody calls out
+            await reader.head()
+            monkeypatch.setattr(limits, "WATCH_HEARD", 0.01)
+            follower = await begun(reader, 1)
+            await ends(waiting)
+            follower.cancel()
 
     asyncio.run(story())
 
@@ -186,23 +204,15 @@ def test_a_call_that_lies_makes_nobody_skip_an_event(url, outside, unpolled):
             slow.conn.execute("BEGIN")
             slow.append()
             quick.append()
-            for said in (
-                "",
-                "rows",
-                "somebody 2..3",
-                f"{me} 1 2 3",
-                f"{me} rows",
-                '{"head": 99}',
-                "ä" * 3_000,
-                "x  rows",
-            ):
+            lies = ["", "rows", "somebody 2..3", f"{me} 1 2 3", f"{me} rows", '{"head": 99}', "ä" * 3_000, "x  rows"]
+            for said in lies:
                 waiting = await begun(reader, await reader.head())
                 liar.call(said)
                 liar.call("somebody")  # it is woken by this one, if not before
                 await ends(waiting)
                 assert (await seen(reader), await reader.head()) == ([1], 1), said
             slow.conn.execute("COMMIT")
-            await ends(reader.wait(1, LONG))
+            await ends(reader.wait(1, NEVER))
             assert await seen(reader, 1) == [2, 3]
 
     asyncio.run(story())
@@ -226,6 +236,36 @@ def test_a_writer_whose_positions_do_not_follow_the_head_wakes_nobody_for_good(u
             assert await seen(reader, 1) == [3]
             # And the writer, which knew that it had committed 3, but not what 2 was.
             assert (await writer.head(), await seen(writer)) == (3, [1, 3])
+
+    asyncio.run(story())
+
+
+def test_a_hole_that_was_passed_while_its_owners_were_asked_for_does_not_stop_readers_at_the_next(url, outside):
+    async def story():
+        async with opened(url) as reader:
+            await append(reader)
+            slow, quick, head = outside(), outside(), vars(reader)["_head"]
+            dead = vars(SafeHead)["_dead"]
+
+            async def overtaken(conn, upto):
+                del vars(head)["_dead"]
+                slow.conn.execute("COMMIT")
+                assert await seen(reader, 1) == [2, 3]
+                return await dead(head, conn, upto)
+
+            vars(head)["_dead"] = overtaken
+            slow.conn.execute("BEGIN")
+            slow.append()
+            quick.append()
+            assert await reader.head() == 3
+            slow.conn.execute("BEGIN")
+            slow.append()
+            slow.conn.execute("ROLLBACK")
+            quick.append()
+            async with asyncio.timeout(LONG):
+                while await reader.head() < 5:  # noqa: ASYNC110 - nobody tells when a hole is passed
+                    await asyncio.sleep(0.01)
+            assert await seen(reader, 3) == [5]
 
     asyncio.run(story())
 

@@ -1,5 +1,4 @@
-"""The safe head against other transactions, each step in a given order: nothing is skipped, and nothing waits for those
-who have taken no position."""
+"""The safe head against other transactions, step by step: nothing is skipped or waits for who took no position."""
 
 import asyncio
 import threading

@@ -5,8 +5,11 @@ import asyncio
 import pytest
 
 from foldlog import Unavailable, projection
+from foldlog.flow import serving
+from foldlog.testing import FakeClock
 from tests.unit.bank import Close, Deposit, Deposited, Open, account, balances
-from tests.unit.site import until
+from tests.unit.site import Site, until
+from tests.unit.view_versions import filled, manual
 
 
 @projection("largest", key=lambda event: "one" if event.amount > 100 else None or ())
@@ -95,5 +98,51 @@ def test_many_who_wait_share_their_looks(site):
         async with another(site):
             assert await asyncio.gather(*waiting) == [0] * 200
         assert len(reads) < 200
+
+    asyncio.run(main())
+
+
+def test_a_switch_meanwhile_is_not_answered_with_a_row_of_the_version_before():
+    clock = FakeClock()
+    site = Site(clock=clock)
+
+    async def main():
+        await filled(site)
+        async with site.app([account, manual]) as app:
+            await app.settle()
+        async with site.app([account, manual]).open(functions=False) as app:
+            receipt = await app.send(account, "1", Deposit(5))
+            waiting = asyncio.create_task(app.get(manual, "1", after=receipt, timeout=60))
+            await until(lambda: vars(app.system.awaited)["_waiting"])
+            await serving.switch(app.system.store, "balances", 2)
+            clock.advance(1.0)
+            async with site.app([account, balances]) as before:
+                await before.settle()
+            async with site.app([account, manual]):
+                assert await waiting == 30
+
+    asyncio.run(main())
+
+
+def test_rows_are_read_in_the_order_in_which_they_are_waited_for(site):
+    """The same in every process: a simulation is told by its seed."""
+
+    async def main():
+        async with site.app([account, balances, largest]).open(functions=False) as app:
+            receipt = await app.send(account, "a", Open("ann"))
+            reads, get = [], app.link.inner.get
+
+            async def noted(table, keys):
+                reads.append([key.key for key in keys])
+                return await get(table, keys)
+
+            app.link.get = noted
+            keys = [str(number) for number in range(50)]
+            waiting = [asyncio.create_task(app.get(balances, key, after=receipt)) for key in keys]
+            await until(lambda: any(len(read) == len(keys) for read in reads))
+            assert keys in reads
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(main())

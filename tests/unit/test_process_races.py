@@ -7,12 +7,13 @@ import pytest
 
 from foldlog import App, Backoff, Decider, Rejected, Send, Unavailable, command, event, handler, limits, projection
 from foldlog.errors import Corrupt
+from foldlog.flow import instances
 from foldlog.flow.orchestrate import Orchestration, decode
 from foldlog.model.message import Kind, Recorded
 from foldlog.ports.store import RowKey
-from foldlog.process import Accepted, Process, Schedule
+from foldlog.process import Accepted, Cancelled, Process, Schedule
 from foldlog.testing.clock import FakeClock
-from tests.unit.bank import Deposit, Deposited, Opened, account
+from tests.unit.bank import Deposit, Deposited, Open, Opened, account
 from tests.unit.site import Site, kill, turns, until
 from tests.unit.test_letting_go import Run, of_partition, opened
 from tests.unit.test_outbox import Write, Written, fill, note
@@ -356,5 +357,44 @@ def test_a_large_command_is_sent_and_answered_or_its_limit_is_named(hears, text,
                 assert await app.get(app.system.decisions["box"].decider, "a") == (text == "ok")
                 answers = [one.type async for one in app.read("filling-1")]
                 assert answers == ([f"foldlog.{'accepted' if text == 'ok' else 'rejected'}"] if hears else [])
+
+    asyncio.run(main())
+
+
+def test_an_answer_is_given_up_together_with_the_word_of_it_and_once(site):
+    def evolve(state: int, event: Opened | Accepted | Cancelled) -> int | None:
+        if isinstance(event, Accepted):
+            raise TypeError("it cannot take that")
+        return None if isinstance(event, Cancelled) else 1
+
+    def react(event: Opened | Accepted | Cancelled, state: int | None) -> Send | None:
+        return Send("note", "a", Write("once")) if isinstance(event, Opened) else None
+
+    def breaks(link, batch):
+        if batch.appends:
+            raise Unavailable("the line broke")
+
+    waits = Process("waits", react, evolve, initial=0, state=int | None, retry=Backoff(1, 1, 1))
+
+    async def main():
+        async with site.app([account, note, waits]) as app:
+            await app.send(account, "a", Open("ann"))
+            await app.settle()
+            (letter,) = await app.dead_letters()
+            assert letter.type == "foldlog.accepted"
+        async with site.app([account, note, waits]).open(functions=False) as app:
+            store, process = app.system.store, app.system.processes["waits"]
+            app.link.before = breaks
+            with pytest.raises(Unavailable, match="the line broke"):
+                await instances.cancel(store, process, "a")
+            assert await app.dead_letters() == [letter]
+            app.link.before = lambda link, batch: None
+            assert sorted(await asyncio.gather(*[instances.cancel(store, process, "a") for _ in range(3)])) == [0, 0, 1]
+            told = [one.data.lost async for one in app.read("waits-a") if one.type == "foldlog.cancelled"]
+            assert sorted(told) == ["", "", "accepted"]
+        async with site.app([account, note, waits]) as app:
+            await app.settle()
+            assert await app.dead_letters() == []
+            assert await app.system.store.get(process.table, [RowKey("", "a")]) == {}, "it has ended"
 
     asyncio.run(main())

@@ -6,7 +6,7 @@ the events in question did not touch is waited for by its partition's checkpoint
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from foldlog import limits
@@ -75,7 +75,7 @@ class Awaited:
 
     async def _look(self) -> None:
         wanted = self._undone()
-        rows = await self._get({(one.source.table, one.key) for one in wanted.values() if not one.source.inline})
+        rows = await self._get([(one.source.table, one.key) for one in wanted.values() if not one.source.inline])
         left: dict[Future, _Wanted] = {}
         for future, one in wanted.items():
             row = rows.get((one.source.table, one.key))
@@ -83,15 +83,15 @@ class Awaited:
                 left[future] = one
             elif not future.done():
                 future.set_result(row)
-        checkpoints = await self._get({(CHECKPOINTS, one.checkpoint) for one in left.values()})
+        checkpoints = await self._get([(CHECKPOINTS, one.checkpoint) for one in left.values()])
         for future, one in left.items():
             held = checkpoints.get((CHECKPOINTS, one.checkpoint))
             if held is not None and decode(held).position >= one.position and not future.done():
                 future.set_result(None)
 
-    async def _get(self, wanted: set[tuple[Table, RowKey]]) -> Mapping[tuple[Table, RowKey], Row]:
+    async def _get(self, wanted: Sequence[tuple[Table, RowKey]]) -> Mapping[tuple[Table, RowKey], Row]:
         tables: defaultdict[Table, list[RowKey]] = defaultdict(list)
-        for table, key in wanted:
+        for table, key in dict.fromkeys(wanted):  # no set: a simulation reads them in the same order every time
             tables[table].append(key)
         found: dict[tuple[Table, RowKey], Row] = {}
         for table, keys in tables.items():

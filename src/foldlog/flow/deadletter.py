@@ -4,6 +4,7 @@ Replaying and discarding only leave a request on the row; the function's owner t
 process, within `limits.OPERATOR_POLL` seconds elsewhere, or when it next runs.
 """
 
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from foldlog.errors import Conflict, Invalid, NotFound
 from foldlog.flow import inbox
 from foldlog.flow.inbox import Item
 from foldlog.model.stream import check_limit
-from foldlog.ports.store import Batch, Row, RowKey, Store
+from foldlog.ports.store import Batch, Put, Row, RowChange, RowKey, Store
 
 _NO_REPLAY = "{} is a projection: its row is stale from this event on. Mend the fold and give it a new version"
 
@@ -64,7 +65,7 @@ async def dead_letters(store: Store, function: str | None = None, limit: int = l
 
 async def show(store: Store, id: str) -> Letter:
     """One dead letter. Errors: `NotFound`."""
-    return letter((await _find(store, id))[1])
+    return letter(await _find(store, id))
 
 
 async def replay(
@@ -97,6 +98,16 @@ async def discard(
     return await _request(store, function, id, _Which(key, type, tenant), inbox.DISCARDED)
 
 
+async def of_key(store: Store, function: str, key: str, tenant: str) -> list[Item]:
+    """The dead letters of one key of a function, oldest event first."""
+    return [item async for item in _dead(store, function, _Which(key, None, tenant))]
+
+
+def discarding(items: Sequence[Item]) -> list[RowChange]:
+    """What gives these up, in a commit of the caller's: a `Conflict` where another operator came first."""
+    return [_asking(item, inbox.DISCARDED) for item in items]
+
+
 class _Which(NamedTuple):
     """Those with this key, type and tenant; None stands for any."""
 
@@ -111,34 +122,41 @@ class _Which(NamedTuple):
 
 async def _request(store: Store, function: str | None, id: str | None, which: _Which, status: str) -> int:
     if id is not None:
-        return await _ask(store, *await _find(store, id), status)
+        return await _ask(store, await _find(store, id), status)
     if function is not None and function.startswith("view."):
         raise Invalid(_NO_REPLAY.format(function))
-    count, after = 0, None
+    return sum([await _ask(store, item, status) async for item in _dead(store, function, which)])
+
+
+async def _dead(store: Store, function: str | None, which: _Which) -> AsyncIterator[Item]:
+    after: Row | None = None
     while rows := await inbox.marked(store, "dead", function, limits.FIND, after):
         after = rows[-1]
-        for row in rows:
-            item = inbox.decode(row)
+        for item in map(inbox.decode, rows):
             if which.holds(item):
-                count += await _ask(store, row, item, status)
-    return count
+                yield item
 
 
-async def _ask(store: Store, row: Row, item: Item, status: str) -> int:
+async def _ask(store: Store, item: Item, status: str) -> int:
     if item.function.startswith("view."):
         raise Invalid(_NO_REPLAY.format(item.function))
-    item.status, item.operator, item.attempts, item.due = status, True, 0, 0
     try:
-        await store.commit(Batch(rows=[item.put(row.version)]))
+        await store.commit(Batch(rows=[_asking(item, status)]))
     except Conflict:
         return 0  # another operator came first; what they asked for holds
     return 1
 
 
-async def _find(store: Store, id: str) -> tuple[Row, Item]:
+def _asking(item: Item, status: str) -> Put:
+    version = item.row
+    item.status, item.operator, item.attempts, item.due = status, True, 0, 0
+    return item.put(version)
+
+
+async def _find(store: Store, id: str) -> Item:
     key = RowKey("", id)
     row = (await store.get(inbox.INBOX, [key])).get(key)
     item = inbox.decode(row) if row else None
     if row is None or item is None or item.status != inbox.DEAD:
         raise NotFound(f"there is no dead letter {id!r}; `dead-letters list` shows their ids")
-    return row, item
+    return item

@@ -4,13 +4,14 @@ Retrying and skipping are those of dead letters, by the instance's key. Cancelli
 stream: it comes to the process in its turn, like everything else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
 from foldlog import limits
-from foldlog.errors import Invalid, NotFound
+from foldlog.errors import Conflict, Invalid, NotFound
 from foldlog.flow import deadletter, inbox, timers
 from foldlog.flow.inbox import Item
 from foldlog.flow.orchestrate import Instance, Orchestration, decode
@@ -162,23 +163,23 @@ async def skip(store: Store, process: Orchestration, key: str, tenant: str = "")
 
     Errors: `Invalid` where that is the answer to a command and the process can be cancelled: it says what then to do.
     """
-    lost = await _answer_that_waits(store, process, key, tenant)
-    if lost and Cancelled in process.evolves.types:
-        name = process.process.name
-        raise Invalid(
-            f"{name} {key!r} cannot take {lost}, the answer to its command, and without it would wait for it for ever: "
-            f"mend the code and `retry`, or `cancel`, which tells {name} that there was such an answer"
-        )
-    return await deadletter.discard(store, process.name, key=key, tenant=tenant)
+    while dead := await deadletter.of_key(store, process.name, key, tenant):
+        lost = _lost_answer(dead)
+        if lost and Cancelled in process.evolves.types:
+            name = process.process.name
+            raise Invalid(
+                f"{name} {key!r} cannot take {lost}, the answer to its command, and without it would wait for it for "
+                f"ever: mend the code and `retry`, or `cancel`, which tells {name} that there was such an answer"
+            )
+        with suppress(Conflict):  # another operator came first: look at what is left
+            await store.commit(Batch(rows=deadletter.discarding(dead)))
+            return len(dead)
+    return 0
 
 
-async def _answer_that_waits(store: Store, process: Orchestration, key: str, tenant: str) -> str:
+def _lost_answer(dead: Sequence[Item]) -> str:
     """The type of the answer to a command that an instance could not take, "" where there is none."""
-    found = ""
-    async for item in inbox.items(store, process.name, [partition_of(tenant, key)]):
-        dead = (item.tenant, item.key, item.status) == (tenant, key, inbox.DEAD) and item.command is None
-        found = item.type if dead and item.type in _LOST else found
-    return found
+    return next((one.type for one in reversed(dead) if one.command is None and one.type in _LOST), "")
 
 
 async def cancel(
@@ -189,13 +190,16 @@ async def cancel(
     `id` names the request. Errors: `NotFound` where there is neither an instance nor a dead letter.
     """
     place = RowKey(tenant, key)
-    lost = await _answer_that_waits(store, process, key, tenant)
-    dead = await deadletter.discard(store, process.name, key=key, tenant=tenant)
-    if not dead and place not in await store.get(process.table, [place]):
-        raise NotFound(f"{process.process.name} has no instance {key!r}: `foldlog processes APP list` shows them")
-    # Without what is seldom there, so that code of before it reads the rest.
-    body = msgspec.json.encode({"why": why, "lost": _LOST[lost]} if lost else {"why": why})
-    meta = Meta(id, 0, id, "", actor)
-    draft = Draft(CANCELLED.name, CANCELLED.version, body, encode_meta(meta))
-    await store.commit(Batch((Append(stream_of(process.process.name, key), (draft,), ANY, tenant),)))
-    return dead
+    while True:
+        dead = await deadletter.of_key(store, process.name, key, tenant)
+        if not dead and place not in await store.get(process.table, [place]):
+            raise NotFound(f"{process.process.name} has no instance {key!r}: `foldlog processes APP list` shows them")
+        lost = _lost_answer(dead)
+        # Without what is seldom there, so that code of before it reads the rest.
+        body = msgspec.json.encode({"why": why, "lost": _LOST[lost]} if lost else {"why": why})
+        draft = Draft(CANCELLED.name, CANCELLED.version, body, encode_meta(Meta(id, 0, id, "", actor)))
+        told = Append(stream_of(process.process.name, key), (draft,), ANY, tenant)
+        with suppress(Conflict):  # another operator came first: look at what is left
+            # In one commit: an answer is not given up without a word, and is told of once.
+            await store.commit(Batch((told,), deadletter.discarding(dead)))
+            return len(dead)

@@ -9,7 +9,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import Invalid, Undecodable
 from foldlog.flow.index import index_value, kind_of
-from foldlog.flow.serving import Serving
+from foldlog.flow.serving import Serving, Source
 from foldlog.flow.stale import stale
 from foldlog.flow.view import View, field_of
 from foldlog.model.message import Recorded
@@ -18,6 +18,8 @@ from foldlog.model.stream import check_limit, check_tenant, check_text
 from foldlog.ports.store import Range, Row, RowKey, Store, Table
 
 R = TypeVar("R")
+Seen = tuple[Source, Row | None]
+"""Where a row was waited for, and the row, or None where it is still to be read there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,12 @@ async def rows_in(store: Store, view: View, table: Table, wanted: Wanted) -> lis
     return [replace(one, stale=True) if one.key in marked else one for one in found] if marked else found
 
 
-async def get(store: Store, serving: Serving, view: View, key: RowKey, row: Row | None = None) -> Any:
-    """A row of the version of a view that is read now; see `App.get`. `row` is what was just read there.
+async def get(store: Store, serving: Serving, view: View, key: RowKey, seen: Seen | None = None) -> Any:
+    """A row of the version of a view that is read now, or was when it was `seen`; see `App.get`.
 
     Errors: `Unavailable` where its rows do not fit this code and this code's own are not built.
     """
-    source = await serving.source(view)
+    source, row = seen or (await serving.source(view), None)
     if row is None:
         row = (await store.get(source.table, [key])).get(key)
     if source.version == view.projection.version:

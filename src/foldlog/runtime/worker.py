@@ -19,12 +19,13 @@ from foldlog.flow.lease import Lease, checkpoints
 from foldlog.flow.members import Members, Vitals
 from foldlog.flow.partition import ALL, Plan, partition_of, plan
 from foldlog.flow.project import Project
+from foldlog.flow.reading import Seen
 from foldlog.flow.rebuild import Pace, Rebuild, claim
 from foldlog.flow.recur import Recur
 from foldlog.flow.subscribe import Progress, either, follow
 from foldlog.flow.timers import next_due
 from foldlog.flow.view import View
-from foldlog.ports.store import Row, RowKey
+from foldlog.ports.store import RowKey
 from foldlog.system import Function, System
 
 log = logging.getLogger("foldlog.worker")
@@ -331,10 +332,10 @@ class Worker:
 
 async def reached(
     system: System, worker: Worker | None, view: View, key: RowKey, position: int, timeout: float
-) -> Row | None:
+) -> Seen:
     """Return when a row of the version that is read shows `position`, whichever process keeps it.
 
-    The row, or None where it is still to be read. Errors: `Unavailable`.
+    Where it stands, and the row, or None where it is still to be read. Errors: `Unavailable`.
     """
     name, partition = view.name, partition_of(*key)
     try:
@@ -346,12 +347,14 @@ async def reached(
                 seen = None if runner is None else runner.seen(partition)
                 if runner is not None and seen is not None:
                     if seen >= position:
-                        return None
+                        return source, None
                     await runner.progress.change()
                     continue
                 with suppress(TimeoutError):  # then this process may keep it, or another version may be read
                     async with asyncio.timeout(limits.STANDBY):
-                        return await system.awaited.row(source, key, position)
+                        row = await system.awaited.row(source, key, position)
+                        if await system.serving.source(view) == source:
+                            return source, row
     except TimeoutError as error:
         raise Unavailable(f"{name} did not come to position {position} within {timeout} seconds") from error
 

@@ -123,7 +123,9 @@ class SafeHead:
             if is_prepared:
                 prepared.add(name)
         hole = self.hole
-        if hole is None:
+        if (
+            hole is None or hole.upto <= self.value
+        ):  # others raise the value meanwhile: one that was passed tells nothing
             hole = self.hole = Hole(upto, set(bounds), set(bounds))
         ended = hole.owners.difference(bounds)
         hole.owners -= ended
@@ -133,9 +135,8 @@ class SafeHead:
         return min([hole.upto, *(bounds[name] for name in hole.owners)])
 
     def _rise(self, value: int) -> None:
-        if value <= self.value:
-            return
-        self.value = value
-        if self.hole is not None and value >= self.hole.upto:
+        risen, self.value = value > self.value, max(value, self.value)
+        if self.hole is not None and self.value >= self.hole.upto:
             self.hole = None
-        self.risen()
+        if risen:
+            self.risen()

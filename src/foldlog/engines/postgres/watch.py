@@ -40,7 +40,7 @@ class Watch:
         self._told = (-1, 0)
         self._owed = False  # a look, to somebody who was told to look and comes back without having done it
         self._lost: Exception | None = None
-        self._kept = head.value
+        self._kept, self._commits = head.value, head.commits
         self._ended = False
         head.risen = self._risen
 
@@ -169,11 +169,12 @@ class Watch:
 
     async def _look(self, conn: Connection) -> bool:
         """Whether anything has changed since the last time; those whom it concerns are woken."""
-        value, commits = self._head.value, self._head.commits
+        value, commits = self._head.value, self._commits
         await self._head.look(conn)
-        if self._head.commits != commits:
+        self._commits = self._head.commits  # it may have risen before: readers look as well, and wake nobody
+        if self._commits != commits:
             self._wake(behind=False)
-        return self._head.commits != commits or self._head.value > value
+        return self._commits != commits or self._head.value > value
 
     async def _pause(self, conn: Connection, seconds: float | None) -> None:
         """Until the time is over, or somebody begins to wait. Calls are heard meanwhile. Errors: a lost connection."""
