@@ -33,6 +33,7 @@ class Watch:
     def __init__(self, address: Address, head: SafeHead, pool: Pool, me: str) -> None:
         self._address, self._head, self._pool, self._me = address, head, pool, me
         self._channel = f"foldlog_{address.schema}"
+        self._calls = f"SELECT pg_notify($1, $2), EXISTS (SELECT FROM {address.schema}.writers WHERE id <> $3)"
         self._waiting: dict[asyncio.Future[None], int | None] = {}
         self._stir, self._rung = asyncio.Event(), asyncio.Event()
         self._appended = False  # whether there were events in what is yet to be called out
@@ -110,16 +111,20 @@ class Watch:
             said = self._me if self._appended else f"{self._me} {_ROWS}"
             self._appended = False
             began = loop.time()
+            others = True
             try:
-                await self._pool.run(partial(self._call, said))
+                others = await self._pool.run(partial(self._call, said))
             except FoldlogError as error:
                 log.debug("nobody was called: %s", error.message)
             took = loop.time() - began
-            # At least half of the time is the appends': on a busy server each call takes from them.
-            await asyncio.sleep(max(limits.NOTIFY_GAP - took, took, 0))
+            # At least half of the time is the appends': on a busy server each call takes from them. Who opens the store
+            # while this process is alone looks by itself as often as it is called then.
+            await asyncio.sleep(max(limits.NOTIFY_GAP - took, took, 0) if others else limits.WATCH_HEARD)
 
-    async def _call(self, said: str, conn: Connection) -> None:
-        await fetch(conn, "SELECT pg_notify($1, $2)", [self._channel, said])
+    async def _call(self, said: str, conn: Connection) -> bool:
+        """Call, and tell whether any other process has the store open."""
+        ((_, others),) = await fetch(conn, self._calls, [self._channel, said, self._me])
+        return bool(others)
 
     # ---------------------------------------------------------------- hearing others
 
