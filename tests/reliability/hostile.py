@@ -19,6 +19,7 @@ from zlib import crc32
 import psycopg
 
 from foldlog.engines.postgres.address import Address, parse
+from foldlog.engines.postgres.statement import begun
 from foldlog.errors import Unavailable
 from foldlog.flow.subscribe import follow
 from foldlog.model.query import Query
@@ -45,8 +46,8 @@ CREATE TRIGGER slow AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION s
 """
 """Positions are taken, and nothing is committed yet: there those wait, or fail, whose settings say how often."""
 APPEND = """
-WITH h AS (
-    INSERT INTO streams AS s (tenant, name, version, before) VALUES ('', %(stream)s, %(count)s, -1)
+WITH begun AS MATERIALIZED ({begun}), h AS (
+    INSERT INTO streams AS s (tenant, name, version, before) SELECT '', %(stream)s, %(count)s, -1 FROM begun
     ON CONFLICT (tenant, name) DO UPDATE SET version = s.version + excluded.version, before = s.version
     RETURNING id, version
 )
@@ -56,7 +57,8 @@ SELECT nextval('positions'), h.id, h.version - %(count)s + n,
     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, '', '{}', '{}'
 FROM h, generate_series(1, %(count)s) AS n
 """
-"""An append as the engine writes it: the stream's row first, then the positions, inside the INSERT."""
+"""An append as the engine writes it: from where on its positions are, the stream's row, then the positions, inside the
+INSERT."""
 
 
 def slowed(url: str, slow: float, fail: float) -> str:
@@ -64,9 +66,9 @@ def slowed(url: str, slow: float, fail: float) -> str:
     return f"{url}&options={quote(f'-c reliability.slow={slow} -c reliability.fail={fail}')}"
 
 
-def appending(stream: str, count: int) -> tuple[bytes, dict[str, Any]]:
+def appending(schema: str, stream: str, count: int) -> tuple[bytes, dict[str, Any]]:
     """An append by hand, and its parameters; on a connection whose search path is the schema."""
-    return APPEND.encode(), {"stream": stream, "count": count, "type": BY_HAND}
+    return APPEND.replace("{begun}", begun(schema)).encode(), {"stream": stream, "count": count, "type": BY_HAND}
 
 
 async def writers(url: str, me: str, count: str, streams: str) -> None:
@@ -132,7 +134,7 @@ async def _transaction(conn: psycopg.AsyncConnection[Any], schema: str, name: st
     end = chance.choices(["COMMIT", "ROLLBACK", "PREPARE"], [5, 3, 2])[0]
     await conn.execute("BEGIN")
     for _ in range(chance.choice([1, 1, 2, 3])):
-        await conn.execute(*appending(f"hand-{name.partition('.')[0]}", chance.choice([1, 1, 4])))
+        await conn.execute(*appending(schema, f"hand-{name.partition('.')[0]}", chance.choice([1, 1, 4])))
         await asyncio.sleep(min(chance.expovariate(20), 0.5))
     if end != "PREPARE":
         await conn.execute(end.encode())

@@ -120,10 +120,12 @@ class _Run:
         and one that appended to the events of the other database."""
         oldest = self.stack.enter_context(closing(self.connected()))
         oldest.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; CREATE TEMP TABLE oldest (n int)")
-        for conn in (self.connected(parse(self.stranger).schema), self.connected(database=twin)):
+        strange = parse(self.stranger).schema
+        elsewhere = {strange: self.connected(strange), self.schema: self.connected(database=twin)}
+        for schema, conn in elsewhere.items():
             self.stack.enter_context(closing(conn))
             conn.execute("BEGIN")
-            conn.execute(*appending("hand-2", 1))
+            conn.execute(*appending(schema, "hand-2", 1))
 
     def _disturb(self, quick: list[Child], others: dict[Child, str], holding: "_Holding") -> None:
         """Kill processes and connections at random until the quick writers are done; in between, hold a transaction."""
@@ -241,7 +243,7 @@ class _Holding:
     def _open(self, conn: psycopg.Connection[Any]) -> None:
         self._conn, self.pid = conn, conn.info.backend_pid
         conn.execute("BEGIN")
-        conn.execute(*appending("held-1", 3))
+        conn.execute(*appending(self._run.schema, "held-1", 3))
         ((self._position,),) = conn.execute(
             "SELECT min(position) FROM events WHERE xmin = pg_current_xact_id()::xid"
         ).fetchall()
