@@ -1,5 +1,3 @@
-import hashlib
-
 import pytest
 
 from tests.servers import postgres_or_skip
@@ -24,7 +22,6 @@ def postgres_url(postgres, tmp_path):
     """A store's URL for this test alone; `postgres_url("b")` is another one."""
 
     def url(name="a"):
-        place = hashlib.blake2b(f"{tmp_path}/{name}".encode(), digest_size=8).hexdigest()
-        return postgres.url(f"t_{place}")
+        return postgres.url_in(tmp_path, name)
 
     return url

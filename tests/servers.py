@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -76,6 +77,10 @@ class Postgres:
     def url(self, schema: str, user: str = "postgres") -> str:
         """A store's URL."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres?schema={schema}"
+
+    def url_in(self, folder: Path, name: str) -> str:
+        """The URL of a store that nobody has but who works in this folder."""
+        return self.url(f"t_{blake2b(f'{folder}/{name}'.encode(), digest_size=8).hexdigest()}")
 
     @property
     def conninfo(self) -> str:

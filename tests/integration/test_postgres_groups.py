@@ -3,7 +3,7 @@ do."""
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from itertools import count
 from random import Random
 
@@ -21,21 +21,12 @@ from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.model.stream import ANY, EXISTS
 from foldlog.ports.store import Append, Batch, Check, Delete, Put, RowKey, Table
+from tests.opened import opened
 
 ROWS = Table("rows")
 DRAFT = Draft("seen", 1, b"{}")
 PROCESSES = 3
 SLOW = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END $$"
-
-
-@asynccontextmanager
-async def opened(url):
-    store = PostgresStore(url)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture
@@ -79,7 +70,7 @@ def kinds(answers):
 
 def test_batches_of_several_streams_share_a_statement(url):
     async def story():
-        async with opened(url) as store:
+        async with opened(PostgresStore(url)) as store:
             await store.commit(Batch([Append("warm-1", [DRAFT])], [Put(ROWS, key(n), b"") for n in range(64)]))
             before = statements(url)
             commands = [pair(f"order-{n}", f"saga-{n}", 0, [Delete(ROWS, key(n), 1)]) for n in range(64)]
@@ -91,7 +82,7 @@ def test_batches_of_several_streams_share_a_statement(url):
 
 def test_a_conflict_costs_its_neighbours_nothing(url):
     async def story():
-        async with opened(url) as store:
+        async with opened(PostgresStore(url)) as store:
             await store.commit(Batch([Append("cart-0", [DRAFT])], [Put(ROWS, key("a"), b"")]))
             before = statements(url)
             answers = await commit(
@@ -114,7 +105,7 @@ def test_a_conflict_costs_its_neighbours_nothing(url):
 
 def test_a_stream_that_moves_on_meanwhile_takes_its_batch_along_and_nothing_else(url):
     async def story():
-        async with opened(url) as store:
+        async with opened(PostgresStore(url)) as store:
             await store.commit(Batch([Append("cart-1", [DRAFT])]))
             before = statements(url)
             with psycopg.connect(parse(url).conninfo) as other:
@@ -170,7 +161,7 @@ def test_batches_of_many_processes_are_never_torn_and_never_lock_each_other_out(
 
     async def story():
         async with AsyncExitStack() as stack:
-            stores = [await stack.enter_async_context(opened(url)) for _ in range(PROCESSES)]
+            stores = [await stack.enter_async_context(opened(PostgresStore(url))) for _ in range(PROCESSES)]
             tell(url, SLOW, "CREATE TRIGGER slow BEFORE INSERT ON streams FOR EACH ROW EXECUTE FUNCTION slow()")
             works = []
             for number, store in enumerate(stores):
@@ -196,7 +187,7 @@ def test_who_has_waited_for_a_lock_as_long_as_one_may_is_told(url, monkeypatch):
     monkeypatch.setattr(writer, "fetch", counted)
 
     async def story():
-        async with opened(f"{url}&options=-c%20lock_timeout%3D50") as store:
+        async with opened(PostgresStore(f"{url}&options=-c%20lock_timeout%3D50")) as store:
             await store.commit(Batch([Append("cart-1", [DRAFT])]))
             with psycopg.connect(parse(url).conninfo) as other:
                 other.execute(f"SET search_path = {parse(url).schema}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
@@ -15,6 +15,7 @@ from foldlog.engines.postgres.statement import begun
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Put, RowKey, Table
+from tests.opened import opened
 
 DRAFT = Draft("seen", 1, b"{}")
 ROWS = Table("rows")
@@ -60,16 +61,6 @@ def others(url, count=1, *, telling=True):
             one.conn.close()
 
 
-@asynccontextmanager
-async def opened(url):
-    store = PostgresStore(url)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 async def append(store, stream="cart-1"):
     return (await store.commit(Batch([Append(stream, [DRAFT])])))[0].position
 
@@ -80,7 +71,7 @@ async def seen(store, after=0):
 
 def run(story, url):
     async def told():
-        async with opened(url) as store:
+        async with opened(PostgresStore(url)) as store:
             assert await append(store) == 1
             await story(store)
 
@@ -329,7 +320,7 @@ def test_events_of_a_new_kind_behind_a_hole_are_found(url):
         assert (await store.read(Query(types=("later",)))).events == []
         with others(url) as (slow,):
             slow.begin()
-            async with opened(url) as second:
+            async with opened(PostgresStore(url)) as second:
                 await second.commit(Batch([Append("cart-9", [Draft("later", 1, b"{}")])]))
             assert (await store.read(Query(types=("later",)))).events == []
             slow.end()
@@ -360,7 +351,7 @@ def test_a_long_way_is_gone_in_steps_and_not_gone_again(url, monkeypatch):
     run(story, url)
 
     async def again():
-        async with opened(url) as store:
+        async with opened(PostgresStore(url)) as store:
             with others(url) as (one,):
                 assert one.conn.execute("SELECT head FROM log").fetchone() == (21,), "who opens next begins there"
             assert await store.head() == 21
@@ -391,7 +382,7 @@ def test_a_process_that_knows_of_much_when_it_begins_reads_its_first_page(url):
             await append(store)
         with others(url) as (other,):
             other.conn.execute("UPDATE log SET head = 21")
-        async with opened(url) as fresh:
+        async with opened(PostgresStore(url)) as fresh:
             page = await fresh.read(Query(), 0, 5)
             assert [event.position for event in page.events] == [1, 2, 3, 4, 5]
             assert page.more

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,19 +17,10 @@ from foldlog.errors import Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Put, Range, RowKey, Table
+from tests.opened import opened
 
 DRAFT = Draft("x", 1, b"x" * 300)
 KEPT = 2_000_000
-
-
-@asynccontextmanager
-async def opened(path):
-    store = SqliteStore(path)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ async def overlapping(store, path, commits):
 
 def test_the_wal_stays_short_while_reads_overlap(log):
     async def body():
-        async with opened(log) as store:
+        async with opened(SqliteStore(log)) as store:
             largest, _ = await overlapping(store, log, 80)
             written = log.stat().st_size
             return largest, written
@@ -77,7 +68,7 @@ def test_the_wal_stays_short_while_reads_overlap(log):
 
 def test_another_readers_old_view_neither_stops_commits_nor_closing(log):
     async def body():
-        async with opened(log) as store:
+        async with opened(SqliteStore(log)) as store:
             await store.commit(Batch([Append("a-1", [DRAFT])]))
             with closing(files.connect(str(log), readonly=True)) as other:
                 other.execute("BEGIN").fetchall()
@@ -98,7 +89,7 @@ def test_bytes_that_wait_are_bounded(tmp_path, monkeypatch):
     large = Batch([Append("a-1", [Draft("x", 1, b"x" * 30_000)])])
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             with closing(files.connect(str(path))) as other:
                 other.execute("BEGIN IMMEDIATE").fetchall()
                 tasks = [asyncio.ensure_future(store.commit(large)) for _ in range(10)]
@@ -117,7 +108,7 @@ def test_reads_that_wait_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "READER_QUEUE", 20)
 
     async def body():
-        async with opened(tmp_path / "log.db") as store:
+        async with opened(SqliteStore(tmp_path / "log.db")) as store:
             asked = [store.read(Query(tags=("t:1",))) for _ in range(30)]  # short ones never wait
             answers = await asyncio.gather(*asked, return_exceptions=True)
             await store.read(Query())
@@ -135,7 +126,7 @@ def test_opening_and_closing_do_not_wait_for_threads_of_others(tmp_path):
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         hung = asyncio.ensure_future(asyncio.to_thread(free.wait, 100))
         try:
-            async with asyncio.timeout(30), opened(tmp_path / "log.db") as store:
+            async with asyncio.timeout(30), opened(SqliteStore(tmp_path / "log.db")) as store:
                 await store.commit(Batch([Append("a-1", [DRAFT])]))
         finally:
             free.set()
@@ -175,7 +166,7 @@ def test_room_is_made_ahead_and_never_over_what_another_process_wrote(tmp_path):
     path = tmp_path / "log.db"
 
     async def body():
-        async with opened(path) as one, opened(path) as other:
+        async with opened(SqliteStore(path)) as one, opened(SqliteStore(path)) as other:
             for number in range(300):
                 await (one, other)[number % 2].commit(Batch([Append("a-1", [DRAFT] * (1 + number % 7))]))
             page = await one.read(Query(stream="a-1"), 0, 10_000)
@@ -196,7 +187,7 @@ def test_a_disk_without_room_ahead_still_takes_commits(tmp_path, monkeypatch):
     monkeypatch.setattr(wal_file.os, "pwrite", full)
 
     async def body():
-        async with opened(tmp_path / "log.db") as store:
+        async with opened(SqliteStore(tmp_path / "log.db")) as store:
             for _ in range(5):
                 await store.commit(Batch([Append("a-1", [DRAFT])]))
             return (await store.read(Query())).head

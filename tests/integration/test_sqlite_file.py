@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import apsw
@@ -18,18 +17,9 @@ from foldlog.errors import Misconfigured
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch
+from tests.opened import opened
 
 NOBODY = 65_534
-
-
-@asynccontextmanager
-async def opened(path, **said):
-    store = SqliteStore(path, **said)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def one(stream="a-1", **said):
@@ -38,7 +28,7 @@ def one(stream="a-1", **said):
 
 def fill(path):
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             await store.commit(one())
 
     asyncio.run(body())
@@ -51,7 +41,7 @@ def raw(path):
 
 def open_once(path):
     async def body():
-        async with opened(path):
+        async with opened(SqliteStore(path)):
             return
 
     asyncio.run(body())
@@ -61,7 +51,7 @@ def test_only_the_owner_may_read_it_whatever_the_umask(tmp_path):
     path = tmp_path / "log.db"
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             await store.commit(one())
             await store.read(Query())
             return {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
@@ -106,9 +96,12 @@ def test_it_is_durable_and_checked(tmp_path):
 
 def test_the_log_keeps_its_identity(tmp_path):
     async def body():
-        async with opened(tmp_path / "log.db") as first:
+        async with opened(SqliteStore(tmp_path / "log.db")) as first:
             said = first.identity
-        async with opened(tmp_path / "log.db") as again, opened(tmp_path / "other.db") as other:
+        async with (
+            opened(SqliteStore(tmp_path / "log.db")) as again,
+            opened(SqliteStore(tmp_path / "other.db")) as other,
+        ):
             assert again.identity == said
             assert other.identity.log != said.log
 

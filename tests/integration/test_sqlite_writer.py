@@ -17,19 +17,10 @@ from foldlog.errors import Conflict, Invalid, Unavailable
 from foldlog.model.message import Draft
 from foldlog.model.query import Query
 from foldlog.ports.store import Append, Batch, Check, Condition, Delete, Put, RowKey, Table
+from tests.opened import opened
 
 PLAIN = Table("plain")
 DRAFT = Draft("x", 1, b"{}")
-
-
-@asynccontextmanager
-async def opened(path, **said):
-    store = SqliteStore(path, **said)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @asynccontextmanager
@@ -86,7 +77,7 @@ def test_conflicts_never_touch_their_neighbours(tmp_path):
     ]
 
     async def body():
-        async with opened(tmp_path / "log.db") as store:
+        async with opened(SqliteStore(tmp_path / "log.db")) as store:
             answers = await together(store, tmp_path / "log.db", batches)
             row = (await store.get(PLAIN, [key]))[key]
             return answers, row, (await store.read(Query())).events
@@ -115,7 +106,7 @@ def test_an_unexpected_error_is_its_own_batch_s(tmp_path, monkeypatch):
     puts[2] = Batch([Append("a-2", [DRAFT])], [Put(PLAIN, RowKey("", "2"), b"breaks")])
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             answers = await together(store, path, puts)
             rows = await store.get(PLAIN, [RowKey("", f"{i}") for i in range(5)])
             return answers, rows, (await store.read(Query())).events
@@ -131,7 +122,7 @@ def test_a_table_keeps_its_indexes(tmp_path):
     other = Table("plain", ("amount",))
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             first = Batch(rows=[Put(PLAIN, RowKey("", "a"), b"1")])
             second = Batch(rows=[Put(other, RowKey("", "b"), b"2", index=(1,))])
             answers = await together(store, path, [first, second, first])
@@ -148,7 +139,7 @@ def test_a_full_queue_refuses_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "WRITER_QUEUE", 20)
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             answers = await together(store, path, [append(f"a-{i}") for i in range(30)])
             again = await store.commit(append("a-0", 1))
             return answers, again
@@ -165,7 +156,7 @@ def test_a_lock_that_stays_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "BUSY_TIMEOUT", 0.05)
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             async with held(path):
                 with pytest.raises(Unavailable, match="locked"):
                     await store.commit(append("a-1"))
@@ -193,7 +184,7 @@ def test_closing_finishes_what_was_accepted(tmp_path):
 
 def test_a_cancelled_commit_harms_nobody(tmp_path):
     async def body():
-        async with opened(tmp_path / "log.db") as store:
+        async with opened(SqliteStore(tmp_path / "log.db")) as store:
             tasks = [asyncio.ensure_future(store.commit(append(f"a-{i}"))) for i in range(50)]
             await asyncio.sleep(0)
             for task in tasks[::2]:
@@ -214,7 +205,7 @@ def test_a_dead_writer_leaves_nobody_waiting(tmp_path, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
 
     async def body():
-        async with opened(tmp_path / "log.db") as store:
+        async with opened(SqliteStore(tmp_path / "log.db")) as store:
             monkeypatch.setattr(Writer, "_transaction", dies)
             for _ in range(2):
                 with pytest.raises(Unavailable):
@@ -247,7 +238,7 @@ def test_versions_beyond_32_bits(tmp_path):
     first = 2**33 + 7
 
     async def body():
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             await store.commit(append("a-1"))
         conn, _ = files.open_file(str(path))
         conn.execute("INSERT INTO streams VALUES (2, '', 'a-2')").fetchall()
@@ -255,7 +246,7 @@ def test_versions_beyond_32_bits(tmp_path):
         conn.execute(sql, (first, first)).fetchall()
         conn.execute("INSERT INTO by_stream VALUES (2, ?, ?)", (first, first)).fetchall()
         conn.close()
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             with pytest.raises(Conflict):
                 await store.commit(append("a-2", first - 1))
             appended = await store.commit(append("a-2", first))
@@ -275,7 +266,7 @@ def test_rows_past_their_time_are_purged_a_few_at_a_time(tmp_path):
         return Put(expiring, RowKey("", key), b"", expires=expires)
 
     async def body():
-        async with opened(path, now=lambda: now[0]) as store:
+        async with opened(SqliteStore(path, now=lambda: now[0])) as store:
             await store.commit(Batch(rows=[put(f"old{i}", 2_000 + i) for i in range(10)]))
             now[0] = 3_000
             await store.commit(Batch(rows=[put("new0", 9_000), put("new1", 9_000)]))
@@ -309,7 +300,7 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(small_disk):
 
     async def body():
         acknowledged = 0
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             big = Draft("x", 1, b"x" * 50_000)
             for number in range(100):
                 try:
@@ -324,7 +315,7 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(small_disk):
             ballast.unlink()
             again = await store.commit(Batch([Append("a-1", [big], expected=acknowledged)]))
             assert again[0].version == again[0].position == acknowledged + 1
-        async with opened(path) as store:
+        async with opened(SqliteStore(path)) as store:
             assert len((await store.read(Query())).events) == acknowledged + 1
 
     asyncio.run(body())

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 from tests.servers import Postgres
@@ -27,7 +26,7 @@ class Place:
         """The store of this name; no other check has it."""
         if self.server is None:
             return f"sqlite:{self.folder}/{name}.db"
-        return self.server.url(f"t_{blake2b(f'{self.folder}/{name}'.encode(), digest_size=8).hexdigest()}")
+        return self.server.url_in(self.folder, name)
 
 
 @dataclass

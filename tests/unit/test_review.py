@@ -172,7 +172,7 @@ class Watch(FakeClock):
 
 def test_a_lease_that_nobody_renews_is_free_however_the_clock_is_set(site, monkeypatch):
     here = 8_191.3  # where adding a lease's time and taking it away again is not exact
-    monkeypatch.setattr("foldlog.flow.lease._here", lambda: here)
+    monkeypatch.setattr("foldlog.flow.lease.monotonic", lambda: here)
 
     async def main():
         nonlocal here

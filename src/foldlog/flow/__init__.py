@@ -28,6 +28,7 @@ gate        … and the lanes that wait meanwhile
 window      the events that are in memory
 mark        what was done, made durable: marks, outbox rows and checkpoint in one commit
 outbox      the commands it answered with, sent from their rows
+monotonic   this process's own clock, that nobody sets
 wakeup      when what waits for a time goes on, whatever the clock does
 lanes       what each key has to do, worked off in order: attempts, retries, what is finished
 deliver     events to handlers and processes: what comes in, what partitions come and go, what operators ask for

@@ -13,6 +13,7 @@ import msgspec
 
 from foldlog import limits
 from foldlog.errors import Conflict, Misconfigured
+from foldlog.flow.monotonic import monotonic
 from foldlog.flow.partition import ALL, Holder
 from foldlog.model.clock import Clock
 from foldlog.ports.store import Batch, Delete, Put, Range, Row, RowChange, RowKey, Store, Table
@@ -77,11 +78,6 @@ def function_of(key: str) -> str:
     return key.partition("/")[0]
 
 
-def _here() -> float:
-    """This process's own monotonic clock, which a simulation stands in for."""
-    return asyncio.get_running_loop().time()
-
-
 class _Seen(NamedTuple):
     """A partition's row as it was last looked at, and since when it has not changed by this process's own clock."""
 
@@ -98,7 +94,7 @@ class _Held:
 
     def __init__(self, version: int, position: int, renewed: int) -> None:
         self.version, self.position, self.renewed = version, position, renewed
-        self.renewed_here = _here()
+        self.renewed_here = monotonic()
 
 
 _NOBODY = Holder("", 0)
@@ -154,7 +150,7 @@ class Lease:
     def _passed(self, held: _Held, seconds: float) -> bool:
         # By both clocks that others may judge by; one that was set back tells nothing.
         since = self._clock.now() - held.renewed
-        return since > seconds * 1e6 or since < 0 or _here() - held.renewed_here > seconds
+        return since > seconds * 1e6 or since < 0 or monotonic() - held.renewed_here > seconds
 
     def forget(self) -> None:
         """Nothing is ours any more, whatever the rows say: after a lost lease."""
@@ -163,7 +159,7 @@ class Lease:
     async def look(self) -> dict[int, Holder]:
         """Who holds each partition now. Errors: `Misconfigured` where a checkpoint belongs to another log."""
         found = await self._store.get(CHECKPOINTS, list(self._keys))
-        here, before = _here(), self._seen
+        here, before = monotonic(), self._seen
         self._seen = {}
         for key, row in found.items():
             number = self._keys[key]

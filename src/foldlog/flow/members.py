@@ -14,6 +14,7 @@ import msgspec
 from foldlog import limits
 from foldlog.errors import Unavailable
 from foldlog.flow.breaker import state_of
+from foldlog.flow.monotonic import monotonic
 from foldlog.model.clock import Clock
 from foldlog.ports.store import Batch, Delete, Put, Range, Row, RowKey, Store, Table
 
@@ -129,9 +130,7 @@ class Members:
             return True
         since = self._clock.now() - self._beaten
         pause = self._seconds / 3
-        return (
-            since > pause * 1e6 or since < 0 or asyncio.get_running_loop().time() - self._beaten_here > pause
-        )  # as leases do
+        return since > pause * 1e6 or since < 0 or monotonic() - self._beaten_here > pause  # as leases do
 
     async def beat(self) -> None:
         """Say that this process is alive, and how its functions do; forget those that have long been silent. Errors:
@@ -147,12 +146,12 @@ class Members:
             if row.key.key != self.owner and self._left(row.key.key) <= 0
         ]
         await self._store.commit(Batch(rows=[Put(MEMBERS, RowKey("", self.owner), msgspec.json.encode(member)), *gone]))
-        self._beaten, self._beaten_here, self._told = now, asyncio.get_running_loop().time(), told
+        self._beaten, self._beaten_here, self._told = now, monotonic(), told
 
     def _look(self) -> dict[str, Vitals]:
         """The vitals as they are now. Where two heartbeats come close to each other the rate stays as it was: it would
         tell of too short a time."""
-        here = asyncio.get_running_loop().time()
+        here = monotonic()
         found = {name: self._vitals(name) for name in self._functions}
         if (passed := here - self._measured) < min(limits.STANDBY, self._seconds / 3):
             rates = {name: told.rate for name, told in self._told.items()}
@@ -189,12 +188,12 @@ class Members:
     def _left(self, name: str) -> float:
         """Seconds until it counts as dead: by the clock, or unchanged on this process's own monotonic one."""
         _, member, since = self._seen[name]
-        here = asyncio.get_running_loop().time()
+        here = monotonic()
         return min((member.until - self._clock.now()) / 1e6, self._seconds - (here - since))
 
     async def _rows(self) -> list[Row]:
         rows, _ = await self._store.scan(MEMBERS, Range(limit=limits.MEMBERS))
-        here, before = asyncio.get_running_loop().time(), self._seen
+        here, before = monotonic(), self._seen
         self._seen = {}
         for row in rows:
             seen = before.get(row.key.key)

@@ -10,6 +10,7 @@ from foldlog import limits
 from foldlog.errors import Corrupt, TooLarge, Undecodable
 from foldlog.flow import inbox
 from foldlog.flow.lease import Lease
+from foldlog.flow.monotonic import monotonic
 from foldlog.flow.partition import ALL, partition_of
 from foldlog.flow.stale import mark
 from foldlog.flow.subscribe import Fed, Feed, Progress
@@ -223,13 +224,13 @@ class Project:
             await self._commit(self._folded)
 
     async def _fold(self, events: Sequence[Recorded[Any]]) -> None:
-        began = _now()
+        began = monotonic()
         work = self._addressed(events)
-        self.held = _now() - began
+        self.held = monotonic() - began
         await self._fetch(work)
-        began = _now()
+        began = monotonic()
         self._fold_all(work)
-        self.held += _now() - began
+        self.held += monotonic() - began
 
     def _fold_all(self, work: Sequence["_Work"]) -> None:
         view, held, parked, unstored = self._view, self._held, self._parked, self._unstored
@@ -378,11 +379,6 @@ class Project:
 
 _PAST = 2**63
 """Behind every position: where a partition that is not held here has come to."""
-
-
-def _now() -> float:
-    """This process's own monotonic clock, which a simulation stands in for."""
-    return asyncio.get_running_loop().time()
 
 
 def _no_corruption(error: Exception) -> Exception:

@@ -15,6 +15,7 @@ from foldlog import limits
 from foldlog.errors import Conflict, Misconfigured, Unavailable
 from foldlog.flow import serving
 from foldlog.flow.lease import Lease, checkpoint
+from foldlog.flow.monotonic import monotonic
 from foldlog.flow.partition import ALL
 from foldlog.flow.project import Project
 from foldlog.flow.serving import Serving
@@ -135,24 +136,24 @@ class Rebuild:
 
     async def feed(self, after: int, stop: asyncio.Event, idle: float = limits.IDLE_WAIT) -> AsyncIterator[Fed]:
         """Pages behind `after`, for the project to fold: paced until there is no more, then as they come."""
-        stored = _now()
+        stored = monotonic()
         self._measured = after, stored
         self._whole, pace = False, self._pace
         more = True
         if self._project.waiting:  # partitions have joined: what is kept of the others waits no longer for that
             await self._write(stop)
         while more and not stop.is_set():
-            began = _now()
+            began = monotonic()
             page = await self._store.read(self._view.query, after, pace.limit)
             after, more = page.events[-1].position if page.more else max(after, page.head), page.more
             self._whole = not (more or self._project.keeps)
             yield Fed(page.events, after, kept=True)
-            now = _now()
+            now = monotonic()
             keeps, held = self._project.keeps, self._project.held
             rest = pace.folded(len(page.events), page.head, now - began, now, stored=not keeps, held=held)
             if self._project.waiting >= pace.rows or now - stored > pace.wait or not more:
                 await self._write(stop)
-                stored = _now()
+                stored = monotonic()
             await self._measure(after, now)
             await _rest(stop, rest)
         self._whole = not more
@@ -166,9 +167,9 @@ class Rebuild:
         for partition in ALL:
             if stop.is_set():
                 return
-            began = _now()
+            began = monotonic()
             rows = await self._project.store(partition)
-            await _rest(stop, self._pace.stored(rows, _now() - began))
+            await _rest(stop, self._pace.stored(rows, monotonic() - began))
 
     async def shown(self, position: int) -> None:
         """The last page is folded: where it was the last one there is, the view is built."""
@@ -218,11 +219,6 @@ class Rebuild:
         measured = msgspec.structs.replace(found, rate=round(rate, 1), measured=self._clock.now())
         with suppress(Conflict):  # somebody has just written it: the next measurement comes soon
             await self._store.commit(Batch(rows=[serving.version_put(self._name, measured, row)]))
-
-
-def _now() -> float:
-    """This process's own monotonic clock, which a simulation stands in for."""
-    return asyncio.get_running_loop().time()
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

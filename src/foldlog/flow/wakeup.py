@@ -8,6 +8,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
+from foldlog.flow.monotonic import monotonic
 from foldlog.flow.page import Lane
 from foldlog.flow.subscribe import either
 from foldlog.model.clock import Clock
@@ -24,7 +25,7 @@ class Wakeup:
 
     def now(self) -> int:
         """The clock's time. Look at a due time after this call, not before: it may have become an earlier one."""
-        now, here = self._clock.now(), asyncio.get_running_loop().time()
+        now, here = self._clock.now(), monotonic()
         if now < self._last:
             self._set_back(self._last + int((here - self._last_here) * 1e6) - now)
         self._last, self._last_here = now, here

@@ -11,17 +11,13 @@ from foldlog.engines.postgres.matching import Params, Span, has_tag, positions, 
 from foldlog.engines.postgres.pool import Pool
 from foldlog.engines.postgres.safe_head import SafeHead
 from foldlog.engines.postgres.session import Connection, fetch, int8s
-from foldlog.engines.postgres.tail import Tail
+from foldlog.engines.postgres.tail import CONTENTS, Tail
 from foldlog.model.message import Recorded, to_micros
 from foldlog.model.query import Query
 from foldlog.ports.store import Page
 
-_FEW = 8  # of these larger ones at once
-_COLUMNS = (
-    "e.position, e.stream, e.version, e.kind, e.time"
-    f", CASE WHEN octet_length(e.meta) <= {limits.SMALL} THEN e.meta END AS meta"
-    f", CASE WHEN octet_length(e.body) <= {limits.SMALL} THEN e.body END AS body"
-)
+_FEW = 8  # of the large ones at once
+_COLUMNS = f"e.position, e.stream, e.version, e.kind, e.time, {CONTENTS}"
 
 RawEvent = tuple[int, int, int, int, int, bytes, bytes]  # as in _COLUMNS
 

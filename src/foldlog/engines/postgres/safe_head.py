@@ -123,9 +123,8 @@ class SafeHead:
             if is_prepared:
                 prepared.add(name)
         hole = self.hole
-        if (
-            hole is None or hole.upto <= self.value
-        ):  # others raise the value meanwhile: one that was passed tells nothing
+        # Others raise the value meanwhile: a hole that was passed tells nothing.
+        if hole is None or hole.upto <= self.value:
             hole = self.hole = Hole(upto, set(bounds), set(bounds))
         ended = hole.owners.difference(bounds)
         hole.owners -= ended

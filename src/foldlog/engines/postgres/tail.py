@@ -18,6 +18,12 @@ from foldlog.model.message import Recorded
 from foldlog.model.query import Query
 from foldlog.ports.store import Page
 
+CONTENTS = (
+    f"CASE WHEN octet_length(e.meta) <= {limits.SMALL} THEN e.meta END AS meta,"
+    f" CASE WHEN octet_length(e.body) <= {limits.SMALL} THEN e.body END AS body"
+)
+"""Of an event `e`, what is read with a page: NULL for what is large."""
+
 
 class _Newest(NamedTuple):
     """An event; None where it is large: it is read by itself then."""
@@ -38,12 +44,10 @@ class Tail:
         self._lacks = False  # whether the safe head lies beyond what the last fetch brought
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
-        small = limits.SMALL
         self._select = (
             f"SELECT e.position, e.version, e.kind, e.time, e.tenant,"
             f" (SELECT name FROM {schema}.streams AS s WHERE s.id = e.stream),"
-            f" CASE WHEN octet_length(e.meta) <= {small} THEN e.meta END,"
-            f" CASE WHEN octet_length(e.body) <= {small} THEN e.body END"
+            f" {CONTENTS}"
             f" FROM {schema}.events AS e WHERE e.position > $1 ORDER BY e.position LIMIT $2"
         )
 
